@@ -1,0 +1,71 @@
+# All it takes is python3, python3-venv and make. Each target makes the environment it needs in
+# .venv-<name>, and makes it anew when pyproject.toml changes.
+
+PYTHON ?= python3
+PLUG ?= memory
+PORT ?= 6543
+ARGS ?=
+COVERAGE_AT_LEAST ?= 0
+
+# What the tests drive as a person or an application would: the program and its Debian package.
+# A test whose program is missing is skipped; REQUIRE_SERVERS=1 makes it fail.
+PROGRAMS = chromium:chromium
+
+.DEFAULT_GOAL := help
+
+help:  ## list what there is to do
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv-demo/.made  ## run the demo; PLUG=<storage> PORT=<port>
+	@.venv-demo/bin/python examples/demo/app.py --plug '$(PLUG)' --port '$(PORT)' $(ARGS)
+
+test: .venv-test/.made programs  ## run the tests; ARGS='-k cookie' runs some
+	@.venv-test/bin/python -m pytest $(ARGS)
+
+soak: .venv-test/.made programs  ## run the tests that take minutes
+	@.venv-test/bin/python -m pytest -m soak $(ARGS)
+
+coverage: .venv-test/.made programs  ## run the tests and tell which branches they leave out
+	@rm -f .coverage .coverage.*
+	@.venv-test/bin/python -m coverage run -m pytest $(ARGS)
+	@.venv-test/bin/python -m coverage combine -q
+	@.venv-test/bin/python -m coverage report --fail-under=$(COVERAGE_AT_LEAST)
+
+lint: .venv-lint/.made  ## check style and types
+	@.venv-lint/bin/ruff check .
+	@.venv-lint/bin/ruff format --check .
+	@.venv-lint/bin/mypy
+
+nox: .venv-nox/.made  ## run the tests with every Python and Pyramid that is supported
+	@.venv-nox/bin/nox $(ARGS)
+
+clean:  ## remove what was made here
+	rm -rf .venv-demo .venv-test .venv-lint .venv-nox .nox dist build .coverage .coverage.* \
+	    .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# pip before 25.1 does not know dependency groups.
+.venv-%/.made: pyproject.toml
+	@echo "Making .venv-$* (takes a minute) ..."
+	@rm -rf .venv-$*
+	@$(PYTHON) -m venv .venv-$*
+	@.venv-$*/bin/pip install -qq --upgrade 'pip>=25.1'
+	@.venv-$*/bin/pip install -qq --editable . --group $*
+	@touch $@
+
+programs:
+	@missing=; \
+	for each in $(PROGRAMS); do \
+	    command -v $${each%%:*} >/dev/null || missing="$$missing $${each#*:}"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	install="apt-get install --yes --no-install-recommends$$missing"; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing$$missing ..."; \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$install -qq; } >/dev/null \
+	        || echo "Could not install$$missing; the tests that need it are skipped."; \
+	else \
+	    echo "Tests that need$$missing are skipped. To run them: sudo $$install"; \
+	fi
+
+.PHONY: help demo test soak coverage lint nox clean programs

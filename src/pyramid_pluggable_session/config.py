@@ -1,0 +1,88 @@
+"""How a Pyramid application is configured with this package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyramid.events import ApplicationCreated
+from pyramid.exceptions import ConfigurationError
+from pyramid.interfaces import ISessionFactory
+from pyramid.tweens import EXCVIEW, INGRESS
+from zope.interface import providedBy
+
+from .factory import SessionFactory
+from .interfaces import IPlugSession
+from .loader import known_plugs, make_plug, show
+from .options import CORE_OPTIONS
+from .settings import PREFIX, Option, parse, section, text, unknown
+from .storage import describe
+
+_INI_OPTIONS = (
+    *CORE_OPTIONS,
+    Option("plug", text, None, "The storage: a short name, a URL or a dotted name."),
+)
+
+
+def includeme(config: Any) -> None:
+    """Set up sessions as the settings say: ``config.include('pyramid_pluggable_session')``."""
+    settings = config.registry.settings
+    given = section(settings, PREFIX)
+    options = parse(
+        _INI_OPTIONS,
+        {name: value for name, value in given.items() if "." not in name},
+        lambda name: PREFIX + name,
+    )
+    config.set_session_factory(SessionFactory(options))
+    config.add_directive("set_session_plug", set_session_plug)
+    if options["plug"] is not None:
+        config.set_session_plug(options["plug"])
+    config.add_tween("pyramid_pluggable_session.tweens.refusal_tween_factory", under=EXCVIEW)
+    config.add_tween("pyramid_pluggable_session.tweens.outage_tween_factory", under=INGRESS)
+    config.add_subscriber(_check_application, ApplicationCreated)
+
+
+def set_session_plug(config: Any, plug: Any) -> None:
+    """Store sessions in ``plug``, a Pyramid directive: ``config.set_session_plug('memory')``.
+
+    ``plug`` is what the setting ``pluggable_session.plug`` may be, a plug, or a callable that takes
+    ``config`` and returns one. Two calls for different plugs conflict, as Pyramid's directives do.
+    """
+    introspectable = config.introspectable("session plug", None, show(plug), "session plug")
+
+    def register() -> None:
+        made = make_plug(config, plug)
+        introspectable["plug"] = describe(made)
+        introspectable["abilities"] = [each.__name__ for each in providedBy(made)]
+        introspectable["options"] = {
+            option.name: option.shown(getattr(made, option.name, None))
+            for option in getattr(made, "options", ())
+        }
+        config.registry.registerUtility(made, IPlugSession)
+
+    config.action(IPlugSession, register, introspectables=(introspectable,))
+
+
+def _check_application(event: Any) -> None:
+    """Find the mistakes that only the finished configuration shows."""
+    registry = event.app.registry
+    if not isinstance(registry.queryUtility(ISessionFactory), SessionFactory):
+        return
+    plug = registry.queryUtility(IPlugSession)
+    if plug is None:
+        raise ConfigurationError(
+            "There is no storage for sessions. Set pluggable_session.plug, for instance to "
+            "sqlite:///path/to/sessions.db, or call config.set_session_plug(...)."
+        )
+    _check_sections(registry.settings, plug)
+
+
+def _check_sections(settings: Any, plug: Any) -> None:
+    """Refuse settings such as ``pluggable_session.fiel.path`` that no plug will ever read."""
+    if not getattr(plug, "options", ()):
+        # A plug without a table may read settings of any name.
+        return
+    known = {*known_plugs(), plug.name, *getattr(plug, "member_names", ())}
+    for name in section(settings, PREFIX):
+        plug_name, dot, _ = name.partition(".")
+        if dot and plug_name not in known:
+            raise unknown(f"{PREFIX}{plug_name}", (PREFIX + each for each in known))

@@ -1,0 +1,68 @@
+"""What applications can subscribe to: ``config.add_subscriber(function, SessionEnded)``.
+
+Every event has the ``request`` (None outside of one) and the ``handle`` of the session, a hash
+prefix that is safe to log. None holds a session id or session data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+EndReason = Literal["invalidated", "idle", "lifetime"]
+DropReason = Literal["ended", "moved"]
+
+
+@dataclass(frozen=True)
+class SessionEvent:
+    """What all the events have in common."""
+
+    request: Any
+    handle: str
+
+
+@dataclass(frozen=True)
+class SessionCreated(SessionEvent):
+    """A new session was stored for the first time."""
+
+
+@dataclass(frozen=True)
+class SessionEnded(SessionEvent):
+    """A session ended, and its record is deleted.
+
+    ``reason`` is ``invalidated`` (by the application), ``idle`` (not used for ``timeout`` seconds)
+    or ``lifetime`` (older than ``lifetime`` seconds).
+    """
+
+    reason: EndReason
+
+
+@dataclass(frozen=True)
+class SessionRejected(SessionEvent):
+    """A cookie or a record was refused, and the client got a new session.
+
+    ``reason`` begins with ``cookie`` or ``record``. ``handle`` is empty where there was no id.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class SessionDropped(SessionEvent):
+    """The changes of this request were not stored, because another request had the last word.
+
+    ``reason`` is ``ended`` (the other one ended the session) or ``moved`` (the other one gave it a
+    new id, as a login does).
+    """
+
+    reason: DropReason
+
+
+@dataclass(frozen=True)
+class SessionConflict(SessionEvent):
+    """Two requests changed the same keys in ways that cannot be merged; this one's values stay.
+
+    ``keys`` names them, each as a path such as ``cart.items``.
+    """
+
+    keys: tuple[str, ...]

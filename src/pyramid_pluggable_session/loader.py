@@ -1,0 +1,119 @@
+"""From the name of a plug to the plug: a short name, a URL or a dotted name.
+
+The plugs that come with the package are registered as anybody else's are: by an entry point in the
+group ``pyramid_pluggable_session.plugs`` whose name is the short name and the URL's scheme.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from pyramid.exceptions import ConfigurationError
+from zope.interface.exceptions import Invalid
+from zope.interface.verify import verifyObject
+
+from .interfaces import IPlugSession
+from .settings import PREFIX, Option, from_url, parse, section, unknown
+
+GROUP: Final = "pyramid_pluggable_session.plugs"
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_CREDENTIALS = re.compile(r"(?<=//)[^/@\s]*@|(?<=password=)[^&\s]+")
+
+
+def make_plug(config: Any, spec: Any) -> Any:
+    """Return the plug that ``spec`` names, with its options read from the settings.
+
+    ``spec`` is a short name (``sqlite``), a URL (``sqlite:///var/lib/app/sessions.db?durable=true``),
+    a dotted name, a callable that takes ``config``, or a plug. Raises
+    :class:`~pyramid.exceptions.ConfigurationError` with the remedy if there is none.
+    """
+    if IPlugSession.providedBy(spec):
+        return spec
+    factory, url = _resolve(config, spec) if isinstance(spec, str) else (spec, None)
+    if IPlugSession.providedBy(factory):
+        return factory
+    if not callable(factory):
+        raise ConfigurationError(f"The session plug {show(spec)} is neither a plug nor callable.")
+    plug = factory(config, **read_options(config, factory, url))
+    try:
+        verifyObject(IPlugSession, plug)
+    except Invalid as error:
+        raise ConfigurationError(
+            f"The session plug {show(spec)} made something that is not a plug: {error}"
+        ) from error
+    return plug
+
+
+def read_options(config: Any, factory: Any, url: SplitResult | None = None) -> dict[str, Any]:
+    """Return the values of a plug's options: the URL's first, then the settings', then defaults."""
+    table: Iterable[Option] = getattr(factory, "options", ())
+    if not table:
+        # A plug of 0.0.0a2's kind reads what it wants from the settings.
+        return {}
+    prefix = f"{PREFIX}{factory.name}."
+    said = {} if url is None else from_url(table, url)
+    settings = config.registry.settings if config is not None else None
+    values = {**section(settings, prefix), **said}
+
+    def where(name: str) -> str:
+        return f"{name} in the URL of the {factory.name} plug" if name in said else prefix + name
+
+    return parse(table, values, where)
+
+
+def show(spec: Any) -> str:
+    """Return a plug's name as it may be shown: without the password of a URL."""
+    return repr(_CREDENTIALS.sub("(hidden)", spec) if isinstance(spec, str) else spec)
+
+
+def known_plugs() -> dict[str, EntryPoint]:
+    """Return the registered plugs by short name. Raise ConfigurationError if two share one."""
+    known: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        other = known.setdefault(entry.name, entry)
+        if other.value != entry.value:
+            raise ConfigurationError(
+                f"Two installed packages register a session plug {entry.name!r}: {other.value} and "
+                f"{entry.value}. Uninstall one, or name the plug by its dotted name."
+            )
+    return known
+
+
+def _resolve(config: Any, spec: str) -> tuple[Any, SplitResult | None]:
+    spec = spec.strip()
+    known = known_plugs()
+    match = _SCHEME.match(spec)
+    if match is not None and (match[1] in known or "://" in spec):
+        if match[1] not in known:
+            raise _unknown_plug(match[1], known)
+        return _load(known[match[1]]), urlsplit(spec)
+    if spec in known:
+        return _load(known[spec]), None
+    if "." not in spec and ":" not in spec:
+        raise _unknown_plug(spec, known)
+    try:
+        return config.maybe_dotted(spec), None
+    except (ImportError, ValueError) as error:
+        raise ConfigurationError(
+            f"{PREFIX}plug: the dotted name {spec!r} cannot be imported: {error}"
+        ) from error
+
+
+def _load(entry: EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except ImportError as error:
+        package = entry.dist.name if entry.dist is not None else "pyramid_pluggable_session"
+        raise ConfigurationError(
+            f"The session plug {entry.name!r} needs a package that is not installed ({error}). "
+            f"Install it with: pip install '{package}[{entry.name}]'"
+        ) from error
+
+
+def _unknown_plug(name: str, known: Iterable[str]) -> ConfigurationError:
+    return unknown(f"{PREFIX}plug = {name}", [f"{PREFIX}plug = {each}" for each in known])

@@ -1,0 +1,173 @@
+"""The core's own options: what an application may set beside its plug's."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from logging import Logger
+from typing import Any, Final
+
+from pyramid.exceptions import ConfigurationError
+from pyramid.path import DottedNameResolver
+
+from .serializers import BUILT_IN, Serializer, adapt
+from .settings import REQUIRED, Option, boolean, integer, one_of, or_none, seconds, text, words
+
+EXAMPLE_SECRET: Final = "replace-me"
+"""What the secrets in the documentation's and the examples' ini files begin with."""
+
+MAKE_A_SECRET: Final = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
+
+_STRONG_SECRET_BYTES = 32
+_SHORTEST_TAG_BYTES = 16
+
+
+def secret_lines(value: Any) -> tuple[bytes, ...]:
+    """Convert to secrets: one a line, or a sequence of them, as text or bytes."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    secrets: list[bytes] = []
+    for item in items:
+        if not isinstance(item, (str, bytes)):
+            raise ValueError("a text, or several with one on each line")
+        line_bytes = item.encode() if isinstance(item, str) else item
+        secrets += filter(None, map(bytes.strip, line_bytes.splitlines()))
+    if not secrets:
+        raise ValueError(f"a long random text; make one with: {MAKE_A_SECRET}")
+    return tuple(dict.fromkeys(secrets))
+
+
+def check_secrets(secrets: tuple[bytes, ...], log: Logger) -> None:
+    """Refuse a secret that everybody knows; warn of one that can be guessed."""
+    for secret in secrets:
+        if secret.startswith(EXAMPLE_SECRET.encode()):
+            raise ConfigurationError(
+                "pluggable_session.secret is still the one of the documentation, which everybody "
+                f"knows. Make your own with: {MAKE_A_SECRET}"
+            )
+    if len(secrets[0]) < _STRONG_SECRET_BYTES:
+        log.warning(
+            "pluggable_session.secret has %d bytes, fewer than %d; make a better one with: %s "
+            "(keep the old one on a second line for a while, and nobody is logged out)",
+            len(secrets[0]),
+            _STRONG_SECRET_BYTES,
+            MAKE_A_SECRET,
+        )
+
+
+def positive_seconds(value: Any) -> float:
+    """Convert to a number of seconds above 0."""
+    if (number := seconds(value)) == 0:
+        raise ValueError("a number of seconds above 0")
+    return number
+
+
+def reissue_time(value: Any) -> float | str | None:
+    """Convert to seconds, None or ``auto``."""
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return "auto"
+    result: float | None = or_none(seconds)(value)
+    return result
+
+
+def secure(value: Any) -> bool | None:
+    """Convert to true, false, or None for ``auto``."""
+    if value is None or (isinstance(value, str) and value.strip().lower() == "auto"):
+        return None
+    try:
+        return boolean(value)
+    except ValueError:
+        raise ValueError("auto, true or false") from None
+
+
+def samesite(value: Any) -> str | None:
+    """Convert to the attribute's value. None and an empty value leave the attribute out.
+
+    The word ``none`` is the attribute's own: ``SameSite=None``.
+    """
+    if value is None or value == "":
+        return None
+    return one_of("Lax", "Strict", "None")(value)
+
+
+def domains(value: Any) -> tuple[str, ...]:
+    """Convert to cookie domains; none of them means the host itself."""
+    return () if value is None else words(value)
+
+
+def hash_algorithm(value: Any) -> str:
+    """Convert to the name of an algorithm that HMAC can use."""
+    try:
+        name = text(value)
+        if hmac.new(b"", b"", name).digest_size >= _SHORTEST_TAG_BYTES:
+            return name
+    except (ValueError, TypeError):
+        pass
+    fit = sorted(name for name in hashlib.algorithms_guaranteed if not name.startswith("shake"))
+    raise ValueError("one of " + ", ".join(fit))
+
+
+def serializers(value: Any) -> tuple[Any, ...]:
+    """Convert to names and objects of serializers."""
+    if value is None or value == "":
+        return ("msgpack",)
+    if isinstance(value, str):
+        return words(value) or ("msgpack",)
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def make_serializers(specs: tuple[Any, ...]) -> list[Serializer]:
+    """Return the serializers: the first one writes, all of them read.
+
+    What the safe ones have written is always read, so that changing ``serializer`` logs nobody out.
+    """
+    made = []
+    for spec in (*specs, "msgpack", "json"):
+        if isinstance(spec, str) and spec in BUILT_IN:
+            made.append(BUILT_IN[spec]())
+            continue
+        try:
+            made.append(adapt(DottedNameResolver().maybe_resolve(spec)))
+        except (ImportError, ValueError, TypeError, AttributeError) as error:
+            raise ConfigurationError(
+                f"pluggable_session.serializer: {spec!r} is none of {', '.join(BUILT_IN)}, and no "
+                f"dotted name of an object with loads and dumps ({error})."
+            ) from error
+    return made
+
+
+CORE_OPTIONS: Final = (
+    Option("secret", secret_lines, REQUIRED,
+           f"A long random text, known to nobody. Make one with: {MAKE_A_SECRET} "
+           "Several lines are several secrets: the first seals, all unseal.", secret=True),
+    Option("cookie_name", text, "session", "Name of the cookie."),
+    Option("max_age", or_none(integer), 864000,
+           "Age of the cookie in seconds; none for one that ends with the browser."),
+    Option("path", text, "/", "Path of the cookie."),
+    Option("domain", domains, (), "Domains of the cookie; empty for the host itself."),
+    Option("secure", secure, None,
+           "Whether the cookie is sent by https only; auto: if the request came by https."),
+    Option("httponly", boolean, True, "Whether scripts in the page cannot see the cookie."),
+    Option("samesite", samesite, "Lax",
+           "Lax, Strict or None; empty leaves the attribute out."),
+    Option("partitioned", boolean, False,
+           "Whether an embedded page has cookies of its own on each site (CHIPS)."),
+    Option("set_on_exception", boolean, True,
+           "Whether to save the session if the view raised an exception that was handled."),
+    Option("timeout", or_none(positive_seconds), 1200.0,
+           "Seconds without a request after which a session ends; none for never."),
+    Option("reissue_time", reissue_time, "auto",
+           "Seconds after which a session that is only read is renewed; auto: a tenth of timeout; "
+           "none: only when it changes."),
+    Option("lifetime", or_none(positive_seconds), None,
+           "Seconds after which a session ends however much it is used; none for never."),
+    Option("hashalg", hash_algorithm, "sha512", "Hash algorithm of the signatures."),
+    Option("salt", text, "pyramid_pluggable_session.",
+           "Name of the application: two with one secret and two salts do not share sessions."),
+    Option("serializer", serializers, ("msgpack",),
+           "msgpack, json, pickle or a dotted name; the first writes, further ones are read."),
+    Option("encrypt", boolean, False, "Whether records are encrypted (AES-256-GCM)."),
+    Option("max_size", or_none(integer), 1024 * 1024, "Largest record in bytes; none for any."),
+    Option("on_conflict", one_of("ours", "fail"), "ours",
+           "When two requests set one key to different values: ours takes the later one's, fail "
+           "raises SessionConflict."),
+)  # fmt: skip

@@ -1,0 +1,158 @@
+"""Several storages in a row: fast ones in front, the authority at the end."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from pyramid.exceptions import ConfigurationError
+from pyramid.settings import aslist
+from zope.interface import alsoProvides, implementer
+
+from .. import clock
+from ..errors import PlugUnavailable
+from ..interfaces import IPlugSession, IPurgePlug, IScanPlug, ISwapPlug, Key
+from ..keys import SessionKey
+from ..loader import make_plug
+from ..settings import REQUIRED, Option, seconds
+from ..storage import Storage, describe
+
+log = logging.getLogger("pyramid_pluggable_session")
+
+_UNTIL: Final = struct.Struct(">d")
+"""Before each copy in a front plug: until when it may be used, in epoch seconds.
+
+Not left to the front plug's own expiry, which may be coarse, or missing in a plug of three methods.
+"""
+
+
+def _specs(value: Any) -> tuple[Any, ...]:
+    specs = aslist(value, flatten=False) if isinstance(value, str) else tuple(value)
+    if len(specs) == 1 and isinstance(value, str):
+        specs = value.split()
+    if not specs:
+        raise ValueError("the plugs, front to back, one on each line")
+    return tuple(specs)
+
+
+@implementer(IPlugSession)
+class ChainPlug:
+    """Reads front to back, writes to the last plug, the authority, and then forward.
+
+    A front plug keeps a copy for at most ``fresh`` seconds, which bounds how long one process may
+    still be shown what another one has changed or ended. Nothing is ever lost to such a copy:
+    changes are compared with what the authority has. The chain can do what the authority can.
+    """
+
+    name = "chain"
+    options = (
+        Option("plugs", _specs, REQUIRED,
+               "The plugs, front to back, one on each line: short names, URLs or dotted names."),
+        Option("fresh", seconds, 5.0, "Seconds for which a front plug's copy is used."),
+    )  # fmt: skip
+
+    def __init__(self, config: Any, plugs: Sequence[Any], fresh: float = 5.0) -> None:
+        for spec in plugs:
+            if isinstance(spec, str) and spec.split(":")[0] == self.name:
+                raise ConfigurationError(
+                    "pluggable_session.chain.plugs names the chain itself; name its members."
+                )
+        *front, authority = (make_plug(config, spec) for spec in plugs)
+        self.front = tuple(front)
+        self.authority = authority
+        self.fresh = fresh
+        self.member_names = {describe(plug) for plug in (*front, authority)}
+        for ability in (ISwapPlug, IScanPlug, IPurgePlug):
+            if ability.providedBy(authority):
+                alsoProvides(self, ability)
+
+    def loads(self, session: Key, request: Any) -> bytes | None:
+        """Return the record from the first plug that has it, and copy it to those before."""
+        # The time is the one before anybody is asked: what the authority says may be old by the
+        # time that it is copied.
+        now = clock.now()
+        for index, plug in enumerate(self.front):
+            copy = self._in_front(plug, request, lambda front: front.loads(_key(session)))
+            if copy is not None and len(copy) >= _UNTIL.size:
+                (until,) = _UNTIL.unpack_from(copy)
+                if now < until:
+                    self._copy(self.front[:index], request, session, copy)
+                    return bytes(copy[_UNTIL.size :])
+        data = Storage(self.authority, request).loads(_key(session))
+        if data is not None:
+            self._copy(self.front, request, session, _UNTIL.pack(now + self.fresh) + data)
+        return data
+
+    def dumps(self, session: Key, request: Any, session_data: bytes) -> None:
+        """Store in the authority, then in front of it."""
+        now = clock.now()
+        Storage(self.authority, request).dumps(_key(session), session_data)
+        self._forward(session, request, session_data, now)
+
+    def clear(self, session: Key, request: Any) -> None:
+        """Forget everywhere, the authority first."""
+        Storage(self.authority, request).clear(_key(session))
+        self._clear_front(session, request)
+
+    def swap(self, session: Key, request: Any, expected: bytes | None, session_data: bytes) -> bool:
+        """Compare and swap in the authority. If that fails, what is in front of it is old."""
+        now = clock.now()
+        stored = Storage(self.authority, request).swap(_key(session), expected, session_data)
+        if stored:
+            self._forward(session, request, session_data, now)
+        else:
+            self._clear_front(session, request)
+        return stored
+
+    def scan(self) -> Iterator[Key]:
+        """Yield the authority's keys."""
+        keys: Iterator[Key] = self.authority.scan()
+        return keys
+
+    def purge(self) -> int:
+        """Purge every plug that can; return how many records the authority had."""
+        for plug in self.front:
+            if IPurgePlug.providedBy(plug):
+                plug.purge()
+        count: int = self.authority.purge()
+        return count
+
+    def _forward(self, session: Key, request: Any, data: bytes, now: float) -> None:
+        until = now + self.fresh
+        for plug in self.front:
+            self._in_front(
+                plug,
+                request,
+                lambda front: front.dumps(_key(session, until), _UNTIL.pack(until) + data),
+            )
+
+    def _clear_front(self, session: Key, request: Any) -> None:
+        for plug in self.front:
+            self._in_front(plug, request, lambda front: front.clear(_key(session)))
+
+    def _copy(self, plugs: Sequence[Any], request: Any, session: Key, copy: bytes) -> None:
+        """Copy forward what was read further back, but never over what was written meanwhile."""
+        (until,) = _UNTIL.unpack_from(copy)
+
+        def store(front: Storage) -> None:
+            if front.can_swap:
+                front.swap(_key(session, until), None, copy)
+            else:
+                front.dumps(_key(session, until), copy)
+
+        for plug in plugs:
+            self._in_front(plug, request, store)
+
+    def _in_front(self, plug: Any, request: Any, operation: Callable[[Storage], Any]) -> Any:
+        """Do something in a front plug. Nothing depends on it, so a failure is only logged."""
+        try:
+            return operation(Storage(plug, request))
+        except PlugUnavailable as error:
+            log.warning("chain: going on without the front plug: %s", error)
+            return None
+
+
+def _key(session: Key, expires_at: float | None = None) -> SessionKey:
+    return SessionKey(session.session_id, session.expires_at if expires_at is None else expires_at)

@@ -1,0 +1,44 @@
+"""A lock on a file, for storages that are plain files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyramid.exceptions import ConfigurationError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+def check_available(plug: str) -> None:
+    """Raise :class:`~pyramid.exceptions.ConfigurationError` where there are no such locks."""
+    if fcntl is None:
+        raise ConfigurationError(
+            f"The {plug} plug needs file locks of a kind that this system does not have. "
+            "Use the sqlite plug."
+        )
+
+
+@contextmanager
+def locked(name: str, folder: int | None = None, shared: bool = False) -> Iterator[None]:
+    """Hold the lock file ``name``, made if missing; relative to the descriptor ``folder`` if given.
+
+    It keeps processes and threads apart, and ends with its process, however that ends.
+    """
+    # flock and not lockf: lockf's lock belongs to the process, so it does not keep threads apart,
+    # and it ends when any descriptor of the file is closed. flock's belongs to this opening.
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(name, flags, dir_fd=folder)
+    except FileNotFoundError:
+        descriptor = os.open(name, flags | os.O_CREAT, 0o600, dir_fd=folder)
+        os.fchmod(descriptor, 0o600)  # open's mode is cut by the umask
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,147 @@
+"""The connections to a database of sessions, and the table in it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_APPLICATION_ID = 0x50504C53  # marks a database as ours in its header (PRAGMA application_id)
+_TABLE = """
+    CREATE TABLE sessions (id TEXT NOT NULL PRIMARY KEY, data BLOB NOT NULL, expires REAL)
+"""
+_INDEX = "CREATE INDEX sessions_expires ON sessions (expires) WHERE expires IS NOT NULL"
+
+_IDLE_AT_MOST = 16
+
+
+class UnusableError(Exception):
+    """What is wrong with a database that SQLite itself has nothing against."""
+
+
+class Pool:
+    """The connections of one plug. Each is used by one thread at a time."""
+
+    def __init__(self, path: str, timeout: float, durable: bool) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._synchronous = "FULL" if durable else "NORMAL"
+        self._process = os.getpid()
+        # Taken from and put back to the end, so that a few connections stay warm.
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._open: set[sqlite3.Connection] = set()
+        self._inherited: list[set[sqlite3.Connection]] = []
+        self._writer = threading.Lock()
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection. After an error it is closed, not lent again."""
+        self._check_process()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            yield connection
+        except BaseException:
+            self._discard(connection)
+            raise
+        if len(self._idle) < _IDLE_AT_MOST:
+            self._idle.append(connection)
+        else:
+            self._discard(connection)
+
+    def write(self, statement: str, values: tuple[Any, ...]) -> int:
+        """Run the statement and return how many rows it changed."""
+        self._check_process()
+        # SQLite lets one writer in at a time, and the others look again every now and then, up to
+        # 0.1 s later. Threads of one process queue up here instead, which wakes the next at once.
+        writer = self._writer
+        queued = writer.acquire(timeout=self._timeout)
+        try:
+            with self.connection() as connection:
+                return connection.execute(statement, values).rowcount
+        finally:
+            if queued:
+                writer.release()
+
+    def prepare(self) -> None:
+        """Make the table if the database is empty, and check that it is ours."""
+        # Several processes may start at once. Some steps, the change to WAL above all, do not wait
+        # for each other as statements do, but fail at once: so all of it is tried again.
+        until = time.monotonic() + max(self._timeout, 1.0)
+        while True:
+            try:
+                with self.connection() as connection:
+                    _prepare_once(connection)
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self._check_process()
+        while self._idle:
+            self._discard(self._idle.pop())
+
+    def _check_process(self) -> None:
+        # SQLite forbids to carry a connection into a forked child, even to close it there: the
+        # locks that it believes to hold are the parent's. So a child puts what it inherited away
+        # without touching it, as the last reference to go would close it.
+        if self._process != os.getpid():
+            self._inherited.append(self._open)
+            self._idle, self._open = deque(), set()
+            self._writer = threading.Lock()
+            self._process = os.getpid()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            # Mode rw: if the file has gone, that is an error, not a new and empty storage.
+            f"{pathlib.Path(self._path).as_uri()}?mode=rw",
+            uri=True,
+            timeout=self._timeout,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        self._open.add(connection)
+        try:
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        except BaseException:
+            self._discard(connection)
+            raise
+        return connection
+
+    def _discard(self, connection: sqlite3.Connection) -> None:
+        self._open.discard(connection)
+        connection.close()
+
+
+def _prepare_once(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (mark,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not tables and mark == 0:
+            connection.execute(_TABLE)
+            connection.execute(_INDEX)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            mark = _APPLICATION_ID
+    except BaseException:
+        if connection.in_transaction:  # some errors have ended it already
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+    if mark != _APPLICATION_ID:
+        raise UnusableError("it is a database of something else")
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise UnusableError("its file system lacks the shared memory that SQLite needs for WAL")

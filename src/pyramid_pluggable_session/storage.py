@@ -1,0 +1,93 @@
+"""A plug as the session sees it: the errors of its driver made ours, each operation noted."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from .errors import PlugUnavailable, SessionError
+from .interfaces import IClientSidePlug, ISwapPlug, Plug
+from .keys import SessionKey
+
+_T = TypeVar("_T")
+_SESSION_ID = re.compile(r"[0-9a-f]{64}")
+
+
+class Operation(NamedTuple):
+    """One operation on a storage: its name, bytes of the record, and seconds it took."""
+
+    name: str
+    size: int
+    seconds: float
+
+
+class Storage:
+    """A plug in use by one request.
+
+    ``operations`` lists what was done so far, oldest first.
+    """
+
+    def __init__(self, plug: Plug, request: Any) -> None:
+        self.plug: Any = plug
+        self.request = request
+        self.can_swap = ISwapPlug.providedBy(plug)
+        self.client_side = IClientSidePlug.providedBy(plug)
+        self.operations: list[Operation] = []
+
+    def loads(self, key: SessionKey) -> bytes | None:
+        """Return the record, or None when it is absent or expired."""
+        data = self._call("loads", 0, lambda: self.plug.loads(key, self.request))
+        if isinstance(data, str):
+            # Plugs written for 0.0.0a2 may keep text; what they were given was bytes.
+            return data.encode("latin-1", "replace")
+        return None if data is None else bytes(data)
+
+    def dumps(self, key: SessionKey, data: bytes) -> None:
+        """Store the record, whatever is there."""
+        self._call("dumps", len(data), lambda: self.plug.dumps(key, self.request, data))
+
+    def clear(self, key: SessionKey) -> None:
+        """Forget the record."""
+        self._call("clear", 0, lambda: self.plug.clear(key, self.request))
+
+    def swap(self, key: SessionKey, expected: bytes | None, data: bytes) -> bool:
+        """Store the record if ``expected`` is what is there. Only if ``can_swap``."""
+        return bool(
+            self._call("swap", len(data), lambda: self.plug.swap(key, self.request, expected, data))
+        )
+
+    def _call(self, name: str, size: int, operation: Callable[[], _T]) -> _T:
+        """Do an operation. Here alone the exceptions of drivers become ours."""
+        started = time.perf_counter()
+        try:
+            result = operation()
+            if isinstance(result, (bytes, str)):
+                size = len(result)
+            return result
+        except SessionError:
+            raise
+        except (OSError, *getattr(self.plug, "outages", ())) as error:
+            raise PlugUnavailable(
+                f"session storage {describe(self.plug)} failed to do {name}: {explain(error)}"
+            ) from error
+        finally:
+            self.operations.append(Operation(name, size, time.perf_counter() - started))
+
+
+def describe(plug: Any) -> str:
+    """Return the name of a plug: its short name, or its class for one that has none."""
+    name = getattr(plug, "name", None)
+    return name if isinstance(name, str) else type(plug).__qualname__
+
+
+def explain(error: BaseException) -> str:
+    """Return a driver's message without the session ids that file names and keys put into it.
+
+    The error itself is mended too, since tracebacks show it as the cause.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        error.filename = error.filename2 = None
+        return f"{type(error).__name__}: {error.strerror}"
+    return f"{type(error).__name__}: {_SESSION_ID.sub('(session id)', str(error))}"

@@ -1,0 +1,297 @@
+"""The store: sessions as records in a storage, loaded, saved and merged.
+
+It knows nothing of cookies and responses, and nothing of any one storage.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from . import clock
+from .errors import SessionConflict, SessionTooLarge
+from .events import DropReason, EndReason
+from .keys import SessionKey, handle
+from .merge import merge
+from .record import DEFAULT, Kind, Meta, Record, Sealer, Unreadable
+from .serializers import Serializer
+from .storage import Storage
+
+GRACE: Final = 60.0
+"""Seconds that a storage keeps a record beyond the session's own end.
+
+The session enforces its end itself. The storage comes after it, so that a server whose clock is
+ahead does not forget sessions that are alive, and so that an end can be told from an absence.
+"""
+
+MOVED_FOR: Final = 60.0
+"""Seconds for which an id that was given up is remembered as such: what a slow request may take."""
+
+_ATTEMPTS: Final = 100
+_ATTEMPTS_WITHOUT_PAUSE: Final = 3
+
+
+class Stored:
+    """A session as it is stored: what a change is compared and merged with."""
+
+    def __init__(
+        self, session_id: str, sealed: bytes, record: Record, serializer: Serializer
+    ) -> None:
+        self.session_id = session_id
+        self.sealed = sealed
+        self.meta = record.meta
+        self.serializer = serializer
+        self._body = record.body
+
+    def state(self) -> dict[str, Any]:
+        """Return the state, made anew by every call. Raise Unreadable if it cannot be."""
+        try:
+            state = self.serializer.loads(self._body)
+        except ValueError:
+            raise Unreadable("unreadable data") from None
+        if type(state) is not dict:
+            raise Unreadable("unreadable data")
+        return state
+
+    def body_as_loaded(self, serializer: Serializer, state: Mapping[str, Any]) -> bytes:
+        """Return the bytes that ``serializer`` makes of ``state`` as long as nothing changes it.
+
+        Call it before the application has seen the state.
+        """
+        if serializer.canonical and serializer.name == self.serializer.name:
+            return self._body
+        return serializer.dumps(state)
+
+
+class Moved:
+    """Stands for a session that was given another id a moment ago."""
+
+
+@dataclass
+class Draft:
+    """A session as a request wants it stored."""
+
+    session_id: str
+    state: dict[str, Any]
+    meta: Meta
+    conflicts: tuple[str, ...] = ()
+
+
+class Outcome(enum.Enum):
+    """How a save ended, but for errors."""
+
+    STORED = enum.auto()
+    ENDED = enum.auto()
+    MOVED = enum.auto()
+
+    @property
+    def dropped(self) -> DropReason | None:
+        """Why nothing was stored; None if something was."""
+        return {Outcome.ENDED: "ended", Outcome.MOVED: "moved"}.get(self)  # type: ignore[return-value]
+
+
+class Store:
+    """Loads and saves sessions. Times are in seconds, sizes in bytes."""
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        serializers: Sequence[Serializer],
+        *,
+        timeout: float | None,
+        lifetime: float | None,
+        max_size: int | None,
+        fail_on_conflict: bool,
+    ) -> None:
+        """Write with the first serializer, read with all of them."""
+        self._sealer = sealer
+        self._readers = {each.name: each for each in reversed(serializers)}
+        self.serializer = serializers[0]
+        self._timeout = timeout
+        self._lifetime = lifetime
+        self._max_size = max_size
+        self._fail_on_conflict = fail_on_conflict
+
+    # When a session ends
+
+    def timeout(self, meta: Meta) -> float | None:
+        """Return the idle timeout of a session: its own, or the configured one."""
+        return self._timeout if meta.timeout is DEFAULT else meta.timeout
+
+    def expires_at(self, meta: Meta) -> float | None:
+        """Return when a session ends if it is not renewed again, in epoch seconds."""
+        timeout = self.timeout(meta)
+        ends = []
+        if timeout is not None:
+            ends.append(meta.renewed + timeout)
+        if self._lifetime is not None:
+            ends.append(meta.created + self._lifetime)
+        return min(ends, default=None)
+
+    def ended(self, meta: Meta, now: float) -> EndReason | None:
+        """Return why a session is over at ``now``; None if it is not."""
+        if self._lifetime is not None and now >= meta.created + self._lifetime:
+            return "lifetime"
+        timeout = self.timeout(meta)
+        if timeout is not None and now >= meta.renewed + timeout:
+            return "idle"
+        return None
+
+    def _key(self, session_id: str, meta: Meta) -> SessionKey:
+        expires_at = self.expires_at(meta)
+        return SessionKey(session_id, None if expires_at is None else expires_at + GRACE)
+
+    # Loading
+
+    def load(self, storage: Storage, session_id: str) -> Stored | Moved | None:
+        """Return what is stored under an id, whether it is over or not.
+
+        Raises Unreadable for a record that is not ours, PlugUnavailable in an outage.
+        """
+        sealed = storage.loads(SessionKey(session_id, None))
+        if sealed is None:
+            return None
+        record = self._sealer.unseal(session_id, sealed)
+        if record.kind is Kind.MOVED:
+            return Moved() if clock.now() < record.meta.renewed + MOVED_FOR else None
+        if record.kind is not Kind.SESSION:
+            raise Unreadable("not a session")
+        serializer = self._readers.get(record.serializer)
+        if serializer is None:
+            raise Unreadable(f"serializer {record.serializer!r} is not configured")
+        return Stored(session_id, sealed, record, serializer)
+
+    def clear(self, storage: Storage, session_id: str) -> None:
+        """Delete what is stored under an id."""
+        storage.clear(SessionKey(session_id, None))
+
+    # Saving
+
+    def create(self, storage: Storage, draft: Draft) -> Outcome:
+        """Store a session that is not stored yet."""
+        sealed = self._seal(draft)
+        key = self._key(draft.session_id, draft.meta)
+        if not storage.can_swap:
+            storage.dumps(key, sealed)
+        elif not storage.swap(key, None, sealed):
+            # Somebody holds 256 random bits that we drew a moment ago: a broken source of
+            # randomness (a copied virtual machine). Not to be papered over.
+            raise SessionConflict(f"the new session id {handle(draft.session_id)} is taken")
+        return Outcome.STORED
+
+    def update(self, storage: Storage, stored: Stored, draft: Draft) -> Outcome:
+        """Store a changed session, merged with what others have changed meanwhile."""
+        for attempt in range(_ATTEMPTS):
+            sealed = self._seal(draft)
+            if self._replace(storage, stored, self._key(draft.session_id, draft.meta), sealed):
+                return Outcome.STORED
+            _pause(attempt)
+            current = self._reload(storage, stored.session_id)
+            if isinstance(current, Outcome):
+                return current
+            if self._rebase(draft, stored, current):
+                return Outcome.STORED
+            stored = current
+        raise self._starved(draft)
+
+    def move(self, storage: Storage, stored: Stored, draft: Draft) -> Outcome:
+        """Store a session under the new id of ``draft``, and mark the old one as moved.
+
+        The new record comes first: whatever happens in between, one of the two is there.
+        """
+        self.create(storage, draft)
+        if storage.client_side:
+            # There is one place, and the new record is in it.
+            return Outcome.STORED
+        now = clock.now()
+        mark = self._sealer.seal(
+            stored.session_id, Record(Kind.MOVED, Meta(now, now), self.serializer.name, b"")
+        )
+        mark_key = SessionKey(stored.session_id, now + MOVED_FOR)
+        try:
+            for attempt in range(_ATTEMPTS):
+                if self._replace(storage, stored, mark_key, mark):
+                    return Outcome.STORED
+                _pause(attempt)
+                current = self._reload(storage, stored.session_id)
+                if isinstance(current, Outcome):
+                    # Another request ended or moved the session: nobody gets to know the new id.
+                    self.clear(storage, draft.session_id)
+                    return current
+                self._rebase(draft, stored, current)
+                storage.dumps(self._key(draft.session_id, draft.meta), self._seal(draft))
+                stored = current
+            raise self._starved(draft)
+        except SessionConflict:
+            self.clear(storage, draft.session_id)
+            raise
+
+    def _replace(self, storage: Storage, stored: Stored, key: SessionKey, sealed: bytes) -> bool:
+        if storage.can_swap:
+            return storage.swap(key, stored.sealed, sealed)
+        storage.dumps(key, sealed)
+        return True
+
+    def _reload(self, storage: Storage, session_id: str) -> Stored | Outcome:
+        try:
+            current = self.load(storage, session_id)
+        except Unreadable:
+            return Outcome.ENDED
+        if current is None:
+            return Outcome.ENDED
+        return Outcome.MOVED if isinstance(current, Moved) else current
+
+    def _rebase(self, draft: Draft, base: Stored, current: Stored) -> bool:
+        """Put the changes of ``draft`` on top of ``current``; tell whether they are there already."""
+        theirs = current.state()
+        state, conflicts = merge(base.state(), theirs, draft.state)
+        if conflicts and self._fail_on_conflict:
+            raise SessionConflict(
+                "another request changed the same keys of the session: " + ", ".join(conflicts),
+                conflicts,
+            )
+        ours, before, now = draft.meta, base.meta, current.meta
+        meta = Meta(
+            created=now.created,
+            renewed=max(ours.renewed, now.renewed),
+            timeout=now.timeout if ours.timeout == before.timeout else ours.timeout,
+            persistent=now.persistent if ours.persistent == before.persistent else ours.persistent,
+        )
+        draft.state, draft.meta = state, meta
+        draft.conflicts = tuple(dict.fromkeys((*draft.conflicts, *conflicts)))
+        # A renewal that another request has just done need not be done again.
+        return (
+            meta._replace(renewed=0) == now._replace(renewed=0)
+            and now.renewed > before.renewed
+            and self.serializer.dumps(state) == self.serializer.dumps(theirs)
+        )
+
+    def _seal(self, draft: Draft) -> bytes:
+        body = self.serializer.dumps(draft.state)
+        record = Record(Kind.SESSION, draft.meta, self.serializer.name, body)
+        sealed = self._sealer.seal(draft.session_id, record)
+        if self._max_size is not None and len(sealed) > self._max_size:
+            raise SessionTooLarge(
+                f"the session would be a record of {len(sealed)} bytes, and "
+                f"pluggable_session.max_size allows {self._max_size}. Keep large things elsewhere "
+                "and their names in the session, or raise the limit.",
+                len(sealed),
+                self._max_size,
+            )
+        return sealed
+
+    def _starved(self, draft: Draft) -> SessionConflict:
+        return SessionConflict(
+            f"session {handle(draft.session_id)} was changed by others in each of {_ATTEMPTS} "
+            "attempts to save it"
+        )
+
+
+def _pause(attempt: int) -> None:
+    """Let others finish: requests that lose together would lose together again."""
+    if attempt >= _ATTEMPTS_WITHOUT_PAUSE:
+        time.sleep(random.uniform(0, min(0.001 * 2**attempt, 0.05)))  # noqa: S311 (not a secret)

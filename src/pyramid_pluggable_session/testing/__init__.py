@@ -1,0 +1,16 @@
+"""What tests need: the contract suite for plugs, and helpers for applications."""
+
+from __future__ import annotations
+
+from .. import clock
+from ..keys import SessionKey, new_session_id
+from .app import FakeClock, open_session
+from .contract import PlugContract
+
+__all__ = ["FakeClock", "PlugContract", "open_session", "session_key"]
+
+
+def session_key(expires_in: float | None = 60.0) -> SessionKey:
+    """Return the key of a new session that expires in so many seconds, or never for None."""
+    expires_at = None if expires_in is None else clock.now() + expires_in
+    return SessionKey(new_session_id(), expires_at)

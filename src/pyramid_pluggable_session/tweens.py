@@ -1,0 +1,66 @@
+"""What has to be done around the views: two tweens, innermost and outermost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from pyramid.exceptions import BadCSRFToken
+from pyramid.httpexceptions import HTTPServiceUnavailable
+from pyramid.interfaces import ICSRFStoragePolicy
+
+from .errors import PlugUnavailable
+from .session import Session
+
+log = logging.getLogger("pyramid_pluggable_session")
+
+Handler = Callable[[Any], Any]
+
+RETRY_AFTER = "5"  # seconds
+
+
+def refusal_tween_factory(handler: Handler, registry: Any) -> Handler:
+    """Make the tween that keeps refused requests of strangers from filling the storage.
+
+    Pyramid compares what was sent with the token of the session, and makes one if there is none. If
+    the request is then refused, nobody has seen that token, and a session of nothing else is not
+    worth a record. It is taken back here, below the exception views: one that shows the form again
+    asks for a token anew, and that one is kept.
+    """
+
+    def refusal_tween(request: Any) -> Any:
+        try:
+            return handler(request)
+        except BadCSRFToken:
+            session = request.session
+            if isinstance(session, Session) and session.new and len(session) == 1:
+                policy = registry.queryUtility(ICSRFStoragePolicy)
+                ((key, value),) = session.items()
+                if policy is not None and policy.get_csrf_token(request) == value:
+                    del session[key]
+            raise
+
+    return refusal_tween
+
+
+def outage_tween_factory(handler: Handler, registry: Any) -> Handler:
+    """Make the tween that answers an outage of the storage which no exception view handled."""
+
+    def outage_tween(request: Any) -> Any:
+        try:
+            return handler(request)
+        except PlugUnavailable as error:
+            return unavailable(error)
+
+    return outage_tween
+
+
+def unavailable(error: PlugUnavailable) -> Any:
+    """Return 503 Service Unavailable (RFC 9110, section 15.6.4), and tell the log why."""
+    log.error("%s", error, exc_info=error)
+    # The error itself names hosts and paths, and is not for the client.
+    return HTTPServiceUnavailable(
+        "The session storage is not available. Please try again in a moment.",
+        headers=[("Retry-After", RETRY_AFTER)],
+    )

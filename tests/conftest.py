@@ -1,0 +1,31 @@
+"""What every test may use."""
+
+import os
+import shutil
+
+import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("default", deadline=None)
+settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def require_program():
+    """Return a function from a program's name to its path; the test is skipped without it.
+
+    With REQUIRE_SERVERS=1 the test fails instead: then nothing may be left out.
+    """
+
+    def require(*names):
+        for name in names:
+            path = shutil.which(name)
+            if path is not None:
+                return path
+        reason = f"{' or '.join(names)} is not installed"
+        if os.environ.get("REQUIRE_SERVERS") == "1":
+            pytest.fail(reason + ", and REQUIRE_SERVERS=1")
+        pytest.skip(reason)
+
+    return require

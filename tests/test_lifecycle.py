@@ -1,0 +1,597 @@
+"""The table of the design: what arrives, and what happens."""
+
+from __future__ import annotations
+
+import pytest
+from apps import App, CountingPlug, PlainPlug, set_cookies
+from pyramid.response import Response
+from pyramid_pluggable_session.testing import FakeClock
+
+
+@pytest.fixture
+def app():
+    return App()
+
+
+@pytest.fixture
+def clock():
+    with FakeClock() as fake:
+        yield fake
+
+
+def put(**values):
+    return lambda session: session.update(values)
+
+
+class TestNothingIsDoneInVain:
+    def test_a_request_that_does_not_touch_the_session_does_nothing(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        app.plug.taken()
+        response = client.request(lambda request: {})
+        assert app.plug.taken() == []
+        assert set_cookies(response) == []
+        assert "Vary" not in response.headers
+
+    def test_naming_the_session_without_a_look_inside_does_nothing(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        app.plug.taken()
+        response = client.do(lambda session: None)
+        assert app.plug.taken() == []
+        assert "Vary" not in response.headers
+
+    def test_reading_does_one_load_and_sends_no_cookie(self, app):
+        client = app.client()
+        client.do(put(a={"b": [1]}))
+        app.plug.taken()
+        response = client.do(lambda session: session["a"]["b"])
+        assert app.plug.taken() == ["loads"]
+        assert set_cookies(response) == []
+
+    def test_a_change_does_one_load_and_one_swap(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        app.plug.taken()
+        client.do(put(a=2))
+        assert app.plug.taken() == ["loads", "swap"]
+
+    def test_a_new_session_is_one_swap(self, app):
+        app.client().do(put(a=1))
+        assert app.plug.taken() == ["swap"]
+
+    def test_setting_the_same_value_is_no_change(self, app):
+        client = app.client()
+        client.do(put(a=[1, {"b": (2,)}]))
+        app.plug.taken()
+        client.do(put(a=[1, {"b": (2,)}]))
+        assert app.plug.taken() == ["loads"]
+
+    def test_an_empty_new_session_is_never_stored_however_touched(self, app):
+        def touch(session):
+            session["a"] = 1
+            del session["a"]
+            session.changed()
+            session.timeout = 5
+            session.persistent = True
+            session.pop_flash()
+            assert session.session_id
+
+        response = app.client().do(touch)
+        assert app.plug.taken() == []
+        assert set_cookies(response) == []
+
+    def test_garbage_in_the_cookie_does_not_reach_the_storage(self, app):
+        app.client("garbage").do(dict)
+        assert app.plug.taken() == []
+        assert app.event_names() == ["SessionRejected:cookie: not signed by us"]
+
+
+class TestChanges:
+    def test_nested_changes_are_found_without_changed(self, app):
+        client = app.client()
+        client.do(put(cart={"items": []}))
+        client.do(lambda session: session["cart"]["items"].append("tea"))
+        assert client.data() == {"cart": {"items": ["tea"]}}
+
+    def test_the_id_stays_when_data_changes(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        before = client.session_id
+        client.do(put(a=2))
+        assert client.session_id == before
+
+    def test_a_stored_session_may_become_empty(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        client.do(lambda session: session.clear())
+        assert client.data() == {}
+        assert client.do(lambda session: session.new).result is False
+
+    def test_changes_in_later_response_callbacks_are_saved(self, app):
+        def view(request):
+            request.session["a"] = 1
+            request.add_response_callback(
+                lambda request, response: request.session.update(late=True)
+            )
+            return {}
+
+        client = app.client()
+        client.request(view)
+        assert client.data() == {"a": 1, "late": True}
+
+    def test_callbacks_that_add_callbacks_are_waited_for(self, app):
+        def again(request, response, left=5):
+            request.session["left"] = left
+            if left:
+                request.add_response_callback(lambda r, s: again(r, s, left - 1))
+
+        def view(request):
+            request.session["a"] = 1
+            again(request, None)
+            return {}
+
+        client = app.client()
+        client.request(view)
+        assert client.data()["left"] == 0
+
+    def test_a_change_after_the_save_fails_loudly(self):
+        def configure(config):
+            config.add_subscriber(
+                lambda event: event.request.session.update(late=True),
+                "pyramid.interfaces.INewResponse",
+            )
+
+        app = App(configure=configure)
+        with pytest.raises(RuntimeError, match="after it had been saved"):
+            app.client().do(put(a=1))
+
+    def test_a_first_look_after_the_callbacks_fails_loudly_if_it_changes_something(self):
+        app = App(
+            configure=lambda config: config.add_subscriber(
+                lambda event: event.request.session.update(late=True),
+                "pyramid.interfaces.INewResponse",
+            )
+        )
+        with pytest.raises(RuntimeError, match="is not saved"):
+            app.client().request(lambda request: {})
+
+    def test_nothing_is_saved_when_the_view_fails_unhandled(self, app):
+        def view(request):
+            request.session["a"] = 1
+            raise ZeroDivisionError
+
+        client = app.client()
+        with pytest.raises(ZeroDivisionError):
+            client.request(view)
+        assert app.plug.ids() == []
+
+
+class TestExpiry:
+    def test_idle_for_timeout_seconds_it_ends(self, app, clock):
+        client = app.client()
+        client.do(put(a=1))
+        old = client.session_id
+        clock.advance(1200)
+        seen = client.do(lambda session: (session.new, dict(session), session.created)).result
+        assert seen == (True, {}, int(clock.now))
+        assert app.plug.ids() == []
+        assert app.event_names() == ["SessionCreated", "SessionEnded:idle"]
+        client.do(put(b=2))
+        assert client.session_id != old
+
+    def test_used_before_that_it_lives_on(self, app, clock):
+        client = app.client()
+        client.do(put(a=1))
+        for _ in range(10):
+            clock.advance(1100)
+            assert client.data() == {"a": 1}
+
+    def test_reading_renews_it_every_tenth_of_the_timeout(self, app, clock):
+        client = app.client()
+        client.do(put(a=1))
+        app.plug.taken()
+        clock.advance(119)
+        client.data()
+        assert app.plug.taken() == ["loads"]
+        clock.advance(1)
+        client.data()
+        assert app.plug.taken() == ["loads", "swap"]
+        client.data()
+        assert app.plug.taken() == ["loads"]
+
+    def test_reissue_time_none_never_renews_on_reading(self, clock):
+        app = App(reissue_time="none")
+        client = app.client()
+        client.do(put(a=1))
+        clock.advance(1199)
+        assert client.data() == {"a": 1}
+        clock.advance(1)
+        assert client.data() == {}
+
+    def test_lifetime_ends_it_however_much_it_is_used(self, clock):
+        app = App(lifetime="3600")
+        client = app.client()
+        client.do(put(a=1))
+        for _ in range(6):
+            clock.advance(599)
+            client.do(lambda session: session.update(n=session.get("n", 0) + 1))
+        assert client.data() == {"a": 1, "n": 6}
+        clock.advance(6)
+        assert client.data() == {}
+        assert "SessionEnded:lifetime" in app.event_names()
+
+    def test_a_session_may_have_a_timeout_of_its_own(self, app, clock):
+        client = app.client()
+
+        def remember(session):
+            session["a"] = 1
+            session.timeout = 30 * 24 * 3600
+            session.persistent = True
+
+        response = client.do(remember)
+        assert "Max-Age=2592000" in set_cookies(response)[0]
+        clock.advance(20 * 24 * 3600)
+        assert client.data() == {"a": 1}
+        assert client.do(lambda session: session.timeout).result == 30 * 24 * 3600
+
+    def test_no_timeout_at_all_for_one_session(self, app, clock):
+        client = app.client()
+
+        def remember(session):
+            session["a"] = 1
+            session.timeout = None
+
+        client.do(remember)
+        clock.advance(10 * 365 * 24 * 3600)
+        assert client.data() == {"a": 1}
+        assert client.do(lambda session: session.expires_at).result is None
+
+    def test_the_record_outlives_the_session_in_the_storage(self, app, clock):
+        app.client().do(put(a=1))
+        (key,) = app.plug.scan()
+        assert key.expires_at >= clock.now + 1200
+
+
+class TestCookieLifetime:
+    def test_persistent_false_makes_it_end_with_the_browser(self, app):
+        client = app.client()
+        assert "Max-Age=864000" in set_cookies(client.do(put(a=1)))[0]
+
+        def forget(session):
+            session.persistent = False
+
+        (cookie,) = set_cookies(client.do(forget))
+        assert "Max-Age" not in cookie
+        assert set_cookies(client.do(put(a=2))) == []
+
+    def test_without_max_age_the_cookie_is_sent_once(self):
+        app = App(max_age="none")
+        client = app.client()
+        (cookie,) = set_cookies(client.do(put(a=1)))
+        assert "Max-Age" not in cookie
+        assert set_cookies(client.do(put(a=2))) == []
+
+
+class TestInvalidate:
+    def test_it_deletes_the_record_at_once_and_the_cookie(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        app.event_names()
+
+        def end(session):
+            session.invalidate()
+            assert app.plug.ids() == []
+            return session.new, dict(session)
+
+        response = client.do(end)
+        assert response.result == (True, {})
+        assert "Max-Age=0" in set_cookies(response)[0]
+        assert client.cookie is None
+        assert app.event_names() == ["SessionEnded:invalidated"]
+
+    def test_a_logout_is_one_operation_beyond_the_load(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        app.plug.taken()
+        client.do(lambda session: session.invalidate())
+        assert app.plug.taken() == ["loads", "clear"]
+
+    def test_used_afterwards_it_is_a_new_session(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        before = client.session_id
+
+        def end(session):
+            session.invalidate()
+            session["b"] = 2
+
+        client.do(end)
+        assert client.session_id != before
+        assert client.data() == {"b": 2}
+        assert len(app.plug.ids()) == 1
+
+    def test_twice_is_once(self, app):
+        client = app.client()
+        client.do(put(a=1))
+
+        def end(session):
+            session.invalidate()
+            session.invalidate()
+
+        client.do(end)
+        assert app.plug.ids() == []
+
+    def test_without_a_cookie_none_is_deleted(self, app):
+        assert set_cookies(app.client().do(lambda session: session.invalidate())) == []
+
+
+class TestRegenerate:
+    def test_same_data_new_id_new_csrf_token(self, app):
+        client = app.client()
+        token = client.do(lambda session: session.get_csrf_token()).result
+        client.do(put(a=1))
+        before = client.session_id
+        client.do(lambda session: session.regenerate_id())
+        assert client.session_id != before
+        data = client.data()
+        assert data.pop("_csrft_") != token
+        assert data == {"a": 1}
+
+    def test_the_old_id_gets_an_empty_session_whose_changes_are_dropped(self, app, clock):
+        client = app.client()
+        client.do(put(a=1))
+        old = app.client(client.cookie)
+        client.do(lambda session: session.regenerate_id())
+        app.event_names()
+        response = old.do(put(a=2))
+        assert set_cookies(response) == []
+        assert app.event_names() == ["SessionDropped:moved"]
+        response = old.do(lambda session: session.invalidate())
+        assert set_cookies(response) == []
+        assert client.data() == {"a": 1}
+
+    def test_the_mark_is_forgotten_after_a_minute(self, app, clock):
+        client = app.client()
+        client.do(put(a=1))
+        old = app.client(client.cookie)
+        client.do(lambda session: session.regenerate_id())
+        clock.advance(61)
+        old.do(put(b=1))
+        assert old.data() == {"b": 1}
+        assert client.data() == {"a": 1}
+
+    def test_of_a_new_session(self, app):
+        client = app.client()
+
+        def begin(session):
+            session["a"] = 1
+            session.regenerate_id()
+
+        client.do(begin)
+        assert client.data() == {"a": 1}
+        assert len(app.plug.ids()) == 1
+
+
+class TestTwoRequestsAtOnce:
+    """The other request runs inside the first one's view, after that one has loaded."""
+
+    def both(self, app, client, first, second):
+        other = app.client(client.cookie)
+
+        def slow(session):
+            dict(session)
+            other.do(second)
+            first(session)
+
+        response = client.do(slow)
+        return other, response
+
+    def test_changes_of_different_keys_both_survive(self, app):
+        client = app.client()
+        client.do(put(a=1, b=1))
+        self.both(app, client, put(a=2), put(b=2))
+        assert client.data() == {"a": 2, "b": 2}
+
+    def test_flashes_of_both_survive(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        self.both(app, client, lambda s: s.flash("one"), lambda s: s.flash("two"))
+        assert sorted(client.data()["_f_"]) == ["one", "two"]
+
+    def test_a_real_conflict_takes_ours_with_an_event(self, app):
+        client = app.client()
+        client.do(put(user={"name": "a"}))
+        app.event_names()
+        self.both(app, client, put(user={"name": "b"}), put(user={"name": "c"}))
+        assert client.data() == {"user": {"name": "b"}}
+        assert app.events[-1].keys == ("user.name",)
+
+    def test_a_real_conflict_is_an_error_if_configured(self):
+        app = App(on_conflict="fail")
+        client = app.client()
+        client.do(put(a=1))
+        with pytest.raises(Exception, match="changed the same keys of the session: a"):
+            self.both(app, client, put(a=2), put(a=3))
+        assert client.data() == {"a": 3}
+
+    def test_ended_by_the_other_it_stays_ended(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        app.event_names()
+        _, response = self.both(app, client, put(a=2), lambda s: s.invalidate())
+        assert app.plug.ids() == []
+        assert set_cookies(response) == []
+        assert app.event_names() == ["SessionEnded:invalidated", "SessionDropped:ended"]
+
+    def test_moved_by_the_other_its_changes_are_dropped(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        other, response = self.both(app, client, put(a=2), lambda s: s.regenerate_id())
+        assert set_cookies(response) == []
+        assert other.data() == {"a": 1}
+
+    def test_moved_by_both_only_one_new_id_is_left(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        other, response = self.both(
+            app, client, lambda s: s.regenerate_id(), lambda s: s.regenerate_id()
+        )
+        assert set_cookies(response) == []
+        assert other.data() == {"a": 1}
+        assert len(app.plug.ids()) == 2  # the new record and the mark
+
+    def test_a_login_carries_what_the_other_changed(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        self.both(app, client, lambda s: s.regenerate_id(), put(b=2))
+        assert client.data() == {"a": 1, "b": 2}
+
+    def test_a_login_that_conflicts_leaves_no_record_behind(self):
+        app = App(on_conflict="fail")
+        client = app.client()
+        client.do(put(a=1))
+
+        def login(session):
+            session["a"] = 2
+            session.regenerate_id()
+
+        with pytest.raises(Exception, match="changed the same keys"):
+            self.both(app, client, login, put(a=3))
+        assert client.data() == {"a": 3}
+        assert len(app.plug.ids()) == 1
+
+    def test_a_renewal_does_not_undo_a_write(self, app, clock):
+        client = app.client()
+        client.do(put(a=1))
+        clock.advance(500)
+        app.plug.taken()
+        self.both(app, client, lambda s: None, put(a=2))
+        assert client.data() == {"a": 2}
+
+    def test_a_renewal_that_another_request_did_is_not_done_again(self, app, clock):
+        client = app.client()
+        client.do(put(a=1))
+        clock.advance(500)
+        app.plug.taken()
+        self.both(app, client, lambda s: None, dict)
+        assert app.plug.taken() == ["loads", "loads", "swap", "swap", "loads"]
+
+    def test_own_timeout_set_by_the_other_survives(self, app):
+        client = app.client()
+        client.do(put(a=1))
+
+        def remember(session):
+            session.timeout = 99
+
+        self.both(app, client, put(a=2), remember)
+        assert client.do(lambda s: (s.timeout, s["a"])).result == (99, 2)
+
+    def test_without_swap_the_last_one_wins(self):
+        app = App(plug=PlainPlug())
+        client = app.client()
+        client.do(put(a=1, b=1))
+        self.both(app, client, put(a=2), put(b=2))
+        assert client.data() == {"a": 2, "b": 1}
+
+
+class TestErrorsOnSaving:
+    def failing(self, error):
+        class Failing(CountingPlug):
+            broken = False
+
+            def swap(self, *args):
+                if self.broken:
+                    raise error
+                return super().swap(*args)
+
+        return Failing()
+
+    def test_an_outage_is_a_503_without_a_cookie(self):
+        app = App(plug=self.failing(ConnectionRefusedError(111, "refused")))
+        app.plug.broken = True
+        response = app.client().do(put(a=1), status=503)
+        assert set_cookies(response) == []
+        assert response.headers["Retry-After"]
+        assert "refused" not in response.text
+
+    def test_the_applications_exception_view_sees_it(self):
+        def configure(config):
+            config.add_exception_view(
+                lambda error, request: Response(f"sorry: {error}", status=599), context=Exception
+            )
+
+        app = App(plug=self.failing(TimeoutError(110, "too slow")), configure=configure)
+        app.plug.broken = True
+        response = app.client().do(put(a=1), status=599)
+        assert response.text.startswith("sorry: session storage memory failed to do swap")
+        assert response.headers["Vary"] == "Cookie"
+
+    def test_an_outage_on_loading_is_raised_in_the_view(self):
+        class Down(CountingPlug):
+            def loads(self, session, request):
+                raise ConnectionResetError(104, "reset")
+
+        app = App(plug=Down())
+        client = app.client()
+        client.do(put(a=1))
+        response = client.do(dict, status=503)
+        assert set_cookies(response) == []
+        assert len(app.plug.ids()) == 1
+
+    def test_a_bug_in_a_plug_is_not_called_an_outage(self):
+        app = App(plug=self.failing(TypeError("bug")))
+        app.plug.broken = True
+        with pytest.raises(TypeError, match="bug"):
+            app.client().do(put(a=1))
+
+    def test_what_cannot_be_stored_fails_naming_the_key(self, app):
+        with pytest.raises(ValueError, match=r"session\['cart'\]\['items'\]\[0\]"):
+            app.client().do(put(cart={"items": [object()]}))
+        assert app.plug.ids() == []
+
+    def test_what_is_too_large_fails_naming_the_setting(self):
+        app = App(max_size="1000")
+        client = app.client()
+        client.do(put(a=1))
+        with pytest.raises(Exception, match=r"pluggable_session\.max_size"):
+            client.do(put(a="x" * 1000))
+        assert client.data() == {"a": 1}
+
+
+class TestExceptionViews:
+    def app(self, **options):
+        def configure(config):
+            config.add_exception_view(
+                lambda error, request: Response("oh", status=500), context=ZeroDivisionError
+            )
+
+        return App(configure=configure, **options)
+
+    def fail(self, request):
+        request.session["a"] = 1
+        raise ZeroDivisionError
+
+    def test_the_session_is_saved_when_the_error_was_handled(self):
+        app = self.app()
+        client = app.client()
+        client.request(self.fail, status=500)
+        assert client.data() == {"a": 1}
+
+    def test_not_with_set_on_exception_false(self):
+        app = self.app(set_on_exception="false")
+        response = app.client().request(self.fail, status=500)
+        assert set_cookies(response) == []
+        assert app.plug.ids() == []
+
+    def test_a_logout_then_still_deletes_the_cookie(self):
+        app = self.app(set_on_exception="false")
+        client = app.client()
+        client.do(put(a=1))
+
+        def view(request):
+            request.session.invalidate()
+            raise ZeroDivisionError
+
+        response = client.request(view, status=500)
+        assert "Max-Age=0" in set_cookies(response)[0]
