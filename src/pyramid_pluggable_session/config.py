@@ -12,7 +12,7 @@ from zope.interface import providedBy
 
 from .factory import SessionFactory
 from .interfaces import IPlugSession
-from .loader import known_plugs, make_plug, show
+from .loader import find_plug, known_plugs, show
 from .options import CORE_OPTIONS
 from .settings import PREFIX, Option, parse, section, text, unknown
 from .storage import describe
@@ -50,13 +50,11 @@ def set_session_plug(config: Any, plug: Any) -> None:
     introspectable = config.introspectable("session plug", None, show(plug), "session plug")
 
     def register() -> None:
-        made = make_plug(config, plug)
+        found = find_plug(config, plug)
+        made = found.make(config)
         introspectable["plug"] = describe(made)
+        introspectable["options"] = found.shown_options()
         introspectable["abilities"] = [each.__name__ for each in providedBy(made)]
-        introspectable["options"] = {
-            option.name: option.shown(getattr(made, option.name, None))
-            for option in getattr(made, "options", ())
-        }
         config.registry.registerUtility(made, IPlugSession)
 
     config.action(IPlugSession, register, introspectables=(introspectable,))
@@ -78,11 +76,11 @@ def _check_application(event: Any) -> None:
 
 def _check_sections(settings: Any, plug: Any) -> None:
     """Refuse settings such as ``pluggable_session.fiel.path`` that no plug will ever read."""
-    if not getattr(plug, "options", ()):
+    if getattr(plug, "options", None) is None:
         # A plug without a table may read settings of any name.
         return
     known = {*known_plugs(), plug.name, *getattr(plug, "member_names", ())}
     for name in section(settings, PREFIX):
         plug_name, dot, _ = name.partition(".")
         if dot and plug_name not in known:
-            raise unknown(f"{PREFIX}{plug_name}", (PREFIX + each for each in known))
+            raise unknown(plug_name, known, lambda each: PREFIX + each)

@@ -21,6 +21,7 @@ from .keys import is_session_id
 
 _ID_LENGTH: Final = 64
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
+_DIRECTIVE = re.compile(r"""[^\s,="]+(?:\s*=\s*(?:"[^"]*"|[^\s,"]*))?""")  # RFC 9111, section 5.2
 _ATTRIBUTE = re.compile(r"[\x20-\x3a\x3c-\x7e]*")  # RFC 6265, section 4.1.1: no CTLs, no ";"
 
 
@@ -81,8 +82,8 @@ class CookieAttributes:
                 )
         if prefix == "__host-" and (any(self.domains) or self.path != "/"):
             raise ConfigurationError(
-                "pluggable_session: a cookie_name that begins with __Host- allows no domain, and no "
-                "path but '/'; browsers drop the cookie otherwise."
+                "pluggable_session: a cookie_name that begins with __Host- allows no domain and "
+                "no path but '/'; browsers drop the cookie otherwise."
             )
 
     def headers(
@@ -92,7 +93,9 @@ class CookieAttributes:
 
         ``max_age`` is in seconds; None makes a cookie that ends with the browser, 0 deletes it.
         """
-        secure = request.scheme == "https" if self.secure is None else self.secure
+        secure = self.secure
+        if secure is None:
+            secure = getattr(request, "scheme", "http") == "https"  # a DummyRequest has none
         attributes = f"; Path={self.path}"
         if max_age is not None:
             attributes += f"; Max-Age={max_age}"
@@ -130,12 +133,22 @@ def cookie_values(request: Any, name: str) -> list[str]:
 
 
 def add_cookies(response: Any, headers: list[tuple[str, str]]) -> None:
-    """Set the cookies, and keep the response out of shared caches (RFC 9111, section 7.3)."""
+    """Set the cookies, and keep the response out of shared caches (RFC 9111, section 7.3).
+
+    What the application said about caching stays, as far as it does not let shared caches in.
+    """
     response.headerlist.extend(headers)
-    directives = response.cache_control
-    if not directives.no_store:
-        directives.public = directives.s_maxage = None
-        directives.private = True
+    # WebOb's cache_control reads only the last of several headers, and minds the case.
+    said = ", ".join(response.headers.getall("Cache-Control"))
+    directives = {each.group().lower(): each.group() for each in _DIRECTIVE.finditer(said)}
+    kept = [
+        text
+        for name, text in directives.items()
+        if name != "public" and not name.startswith("s-maxage")
+    ]
+    if not directives.keys() & {"no-store", "private"}:
+        kept.append("private")
+    response.headers["Cache-Control"] = ", ".join(kept)
 
 
 class SessionCookie:

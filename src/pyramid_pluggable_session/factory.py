@@ -30,22 +30,40 @@ from .tweens import unavailable
 log = logging.getLogger("pyramid_pluggable_session")
 
 
-def PluggableSessionFactory(secret: Any, **options: Any) -> SessionFactory:  # noqa: N802
+def PluggableSessionFactory(  # noqa: N802
+    secret: Any,
+    cookie_name: str = "session",
+    max_age: Any = None,
+    path: str = "/",
+    domain: Any = None,
+    secure: Any = "auto",
+    httponly: Any = True,
+    set_on_exception: Any = True,
+    timeout: Any = 1200,
+    reissue_time: Any = "auto",
+    hashalg: str = "sha512",
+    salt: str = "pyramid_pluggable_session.",
+    serializer: Any = "msgpack",
+    *,
+    samesite: str | None = "Lax",
+    partitioned: Any = False,
+    lifetime: Any = None,
+    encrypt: Any = False,
+    max_size: Any = 1024 * 1024,
+    on_conflict: str = "ours",
+) -> SessionFactory:
     """Make a session factory for ``config.set_session_factory``.
 
-    ``secret`` and ``options`` are those of the settings (``pluggable_session.timeout`` is
-    ``timeout=``), as strings or as Python values; ``max_age`` alone has another default here: None,
-    a cookie that ends with the browser. Raises :class:`~pyramid.exceptions.ConfigurationError` for
-    what is unknown or wrong.
+    The arguments are the settings ``pluggable_session.*``, see
+    :data:`~pyramid_pluggable_session.options.CORE_OPTIONS`, as Python values or as the strings of
+    an ini file. One default differs: without ``max_age`` the cookie ends with the browser. Raises
+    :class:`~pyramid.exceptions.ConfigurationError` for what is wrong.
 
-    ``config.include('pyramid_pluggable_session')`` does this with the ini file's settings.
+    ``config.include('pyramid_pluggable_session')`` does this with the settings.
     """
-    values = parse(
-        CORE_OPTIONS,
-        {"max_age": None, **options, "secret": secret},
-        lambda name: f"PluggableSessionFactory's argument {name}",
+    return SessionFactory(
+        parse(CORE_OPTIONS, locals(), lambda name: f"PluggableSessionFactory's argument {name}")
     )
-    return SessionFactory(values)
 
 
 @implementer(ISessionFactory)
@@ -303,9 +321,11 @@ def _answer(request: Any, error: Exception) -> Any:
 
 
 def _vary_on_cookie(response: Any) -> None:
-    vary = response.vary or ()
-    if not any(name.lower() in ("cookie", "*") for name in vary):
-        response.vary = (*vary, "Cookie")
+    # Not response.vary: it knows one header, and an application may have sent several.
+    said = ",".join(response.headers.getall("Vary"))
+    names = [name.strip() for name in said.split(",") if name.strip()]
+    if not any(name.lower() in ("cookie", "*") for name in names):
+        response.headers["Vary"] = ", ".join([*names, "Cookie"])
 
 
 def _become(response: Any, other: Any) -> None:

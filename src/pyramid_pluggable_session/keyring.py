@@ -45,7 +45,7 @@ class Keyring:
         self.first = self.all[0]
         self.by_id = {keys.key_id: keys for keys in reversed(self.all)}
         self.hashalg = hashalg
-        # Half of SHA-512, and never less than half of what the algorithm gives (RFC 2104, section 5).
+        # Never less than half of what the algorithm gives (RFC 2104, section 5).
         self.tag_bytes = min(hashlib.new(hashalg).digest_size, 32)
 
     def tag(self, key: bytes, message: bytes) -> bytes:

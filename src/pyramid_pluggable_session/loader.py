@@ -7,7 +7,8 @@ group ``pyramid_pluggable_session.plugs`` whose name is the short name and the U
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -22,7 +23,8 @@ from .settings import PREFIX, Option, from_url, parse, section, unknown
 GROUP: Final = "pyramid_pluggable_session.plugs"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_CREDENTIALS = re.compile(r"(?<=//)[^/@\s]*@|(?<=password=)[^&\s]+")
+# All up to the last "@": a password may have one, and a slash, though it should not.
+_CREDENTIALS = re.compile(r"(?<=//)\S*@|(?<=:)[^\s/]\S*@|(?<=password=)[^&\s]+")
 
 
 def make_plug(config: Any, spec: Any) -> Any:
@@ -32,43 +34,67 @@ def make_plug(config: Any, spec: Any) -> Any:
     a dotted name, a callable that takes ``config``, or a plug. Raises
     :class:`~pyramid.exceptions.ConfigurationError` with the remedy if there is none.
     """
-    if IPlugSession.providedBy(spec):
-        return spec
+    return find_plug(config, spec).make(config)
+
+
+@dataclass(frozen=True)
+class FoundPlug:
+    """What a plug's name stands for: the plug, or what makes it and with which options."""
+
+    spec: Any
+    factory: Any
+    table: tuple[Option, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def make(self, config: Any) -> Any:
+        """Return the plug."""
+        if IPlugSession.providedBy(self.factory):
+            return self.factory
+        plug = self.factory(config, **self.options)
+        try:
+            verifyObject(IPlugSession, plug)
+        except Invalid as error:
+            raise ConfigurationError(
+                f"The session plug {show(self.spec)} made something that is not a plug: {error}"
+            ) from error
+        return plug
+
+    def shown_options(self) -> dict[str, Any]:
+        """Return the options as people may see them."""
+        return {option.name: option.shown(self.options[option.name]) for option in self.table}
+
+
+def find_plug(config: Any, spec: Any) -> FoundPlug:
+    """Find what ``spec`` names and read its options, without making it yet."""
     factory, url = _resolve(config, spec) if isinstance(spec, str) else (spec, None)
     if IPlugSession.providedBy(factory):
-        return factory
+        return FoundPlug(spec, factory)
     if not callable(factory):
         raise ConfigurationError(f"The session plug {show(spec)} is neither a plug nor callable.")
-    plug = factory(config, **read_options(config, factory, url))
-    try:
-        verifyObject(IPlugSession, plug)
-    except Invalid as error:
-        raise ConfigurationError(
-            f"The session plug {show(spec)} made something that is not a plug: {error}"
-        ) from error
-    return plug
-
-
-def read_options(config: Any, factory: Any, url: SplitResult | None = None) -> dict[str, Any]:
-    """Return the values of a plug's options: the URL's first, then the settings', then defaults."""
-    table: Iterable[Option] = getattr(factory, "options", ())
-    if not table:
+    table = getattr(factory, "options", None)
+    if table is None:
         # A plug of 0.0.0a2's kind reads what it wants from the settings.
-        return {}
+        return FoundPlug(spec, factory)
     prefix = f"{PREFIX}{factory.name}."
-    said = {} if url is None else from_url(table, url)
-    settings = config.registry.settings if config is not None else None
-    values = {**section(settings, prefix), **said}
+    in_url = {} if url is None else from_url(table, url)
+    settings = None if config is None else config.registry.settings
 
     def where(name: str) -> str:
-        return f"{name} in the URL of the {factory.name} plug" if name in said else prefix + name
+        return (
+            f"{name}, in the URL of the {factory.name} plug," if name in in_url else prefix + name
+        )
 
-    return parse(table, values, where)
+    given = {**section(settings, prefix), **in_url}
+    return FoundPlug(spec, factory, tuple(table), parse(table, given, where))
 
 
 def show(spec: Any) -> str:
     """Return a plug's name as it may be shown: without the password of a URL."""
-    return repr(_CREDENTIALS.sub("(hidden)", spec) if isinstance(spec, str) else spec)
+    return repr(_hide_credentials(spec) if isinstance(spec, str) else spec)
+
+
+def _hide_credentials(text: str) -> str:
+    return _CREDENTIALS.sub("(hidden)", text)
 
 
 def known_plugs() -> dict[str, EntryPoint]:
@@ -100,8 +126,9 @@ def _resolve(config: Any, spec: str) -> tuple[Any, SplitResult | None]:
         return config.maybe_dotted(spec), None
     except (ImportError, ValueError) as error:
         raise ConfigurationError(
-            f"{PREFIX}plug: the dotted name {spec!r} cannot be imported: {error}"
-        ) from error
+            f"{PREFIX}plug: the dotted name {show(spec)} cannot be imported "
+            f"({_hide_credentials(str(error))})"
+        ) from None
 
 
 def _load(entry: EntryPoint) -> Any:
@@ -116,4 +143,4 @@ def _load(entry: EntryPoint) -> Any:
 
 
 def _unknown_plug(name: str, known: Iterable[str]) -> ConfigurationError:
-    return unknown(f"{PREFIX}plug = {name}", [f"{PREFIX}plug = {each}" for each in known])
+    return unknown(name, known, lambda each: f"{PREFIX}plug = {each}")

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 _ABSENT: Final[Any] = object()
 
-# Equal by == though they are stored differently: -0.0 and 0.0, 1.0 and 1.00, one instant in two time
-# zones. NaN is the other way round, and a signalling one cannot even be compared.
+# Equal by == though they are stored differently: -0.0 and 0.0, 1.0 and 1.00, one instant in two
+# time zones. NaN is the other way round, and a signalling one cannot even be compared.
 _COMPARED_BY_REPR = (float, Decimal, datetime, time)
 
 
@@ -40,10 +40,19 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, (set, frozenset)):
-        return one == other and sorted(map(repr, one)) == sorted(map(repr, other))
+        return one == other and sorted(map(_form, one)) == sorted(map(_form, other))
     if isinstance(one, _COMPARED_BY_REPR):
         return repr(one) == repr(other)
     return bool(one == other)
+
+
+def _form(member: Any) -> str:
+    """Return a text that tells the members of a set apart where ``==`` does not, as 1 and True."""
+    if isinstance(member, frozenset):
+        return f"frozenset({sorted(map(_form, member))})"
+    if isinstance(member, tuple):
+        return f"tuple({[_form(each) for each in member]})"
+    return f"{type(member)}({member!r})"
 
 
 def _merge_dicts(

@@ -13,10 +13,10 @@ from pyramid.path import DottedNameResolver
 from .serializers import BUILT_IN, Serializer, adapt
 from .settings import REQUIRED, Option, boolean, integer, one_of, or_none, seconds, text, words
 
-EXAMPLE_SECRET: Final = "replace-me"
+EXAMPLE_SECRET: Final = "replace-me"  # noqa: S105 (refused)
 """What the secrets in the documentation's and the examples' ini files begin with."""
 
-MAKE_A_SECRET: Final = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
+MAKE_A_SECRET: Final = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'  # noqa: S105
 
 _STRONG_SECRET_BYTES = 32
 _SHORTEST_TAG_BYTES = 16
@@ -56,9 +56,12 @@ def check_secrets(secrets: tuple[bytes, ...], log: Logger) -> None:
 
 def positive_seconds(value: Any) -> float:
     """Convert to a number of seconds above 0."""
-    if (number := seconds(value)) == 0:
-        raise ValueError("a number of seconds above 0")
-    return number
+    try:
+        if (number := seconds(value)) > 0:
+            return number
+    except ValueError:
+        pass
+    raise ValueError("a number of seconds above 0")
 
 
 def reissue_time(value: Any) -> float | str | None:

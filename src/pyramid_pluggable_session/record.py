@@ -175,7 +175,7 @@ def _decrypt(keys: Keys, bound: bytes, sealed: bytes, body_at: int) -> bytes:
     if len(sealed) < body_at + _NONCE_BYTES + _GCM_TAG_BYTES:
         raise Unreadable("too short")
     try:
-        from cryptography.exceptions import InvalidTag
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415
 
         cipher = _cipher(keys, bound)
     except ImportError:
@@ -189,7 +189,7 @@ def _decrypt(keys: Keys, bound: bytes, sealed: bytes, body_at: int) -> bytes:
 
 def _aes_gcm() -> Any:
     # The core does without this package as long as nobody asks for encryption.
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
 
     return AESGCM
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import partial
@@ -161,13 +161,18 @@ def _type_name(value: Any) -> str:
 
 
 def _encode_time(value: datetime | time) -> bytes:
-    if value.tzinfo is not None and value.utcoffset() is None:
+    # The offset by itself: Python 3.11 and later read "+00:00:00.000001" as UTC.
+    offset: timedelta | None = value.utcoffset()
+    if offset is None and value.tzinfo is not None:
         raise ValueError("would come back without its time zone")
-    return f"{value.fold}{value.isoformat()}".encode()
+    micros = "" if offset is None else offset // timedelta(microseconds=1)
+    return f"{value.replace(tzinfo=None).isoformat()} {value.fold} {micros}".encode()
 
 
 def _decode_time(kind: Any, data: bytes) -> Any:
-    return kind.fromisoformat(data[1:].decode()).replace(fold=int(data[:1]))
+    text, fold, micros = data.decode().split(" ")
+    zone = timezone(timedelta(microseconds=int(micros))) if micros else None
+    return kind.fromisoformat(text).replace(fold=int(fold), tzinfo=zone)
 
 
 # What MessagePack has no type for, as its extension types: (code, encode, decode). A record names
@@ -188,9 +193,9 @@ _EXTENSIONS: dict[type, tuple[int, Callable[[Any], bytes], Callable[[bytes], Any
     ),
 }
 _DECODERS = {code: decode for code, _, decode in _EXTENSIONS.values()}
-# A tuple or set is an array whose first item, an extension type without data, says so. Being
-# itself an extension type with an array inside would be neater, but reading one calls the reader
-# anew for each level, and a few kilobytes of hostile nesting would overflow the C stack.
+# A tuple or set is an array whose first item, an extension type without data, says so. Making it an
+# extension type with an array inside would be neater, but then the reader runs anew for each, and
+# some kilobytes of hostile nesting overflow the C stack: its limit of depth is for one run.
 _MARKED: dict[int, type] = {16: tuple, 17: set, 18: frozenset}
 _MARKS: dict[type, Any] = {kind: ormsgpack.Ext(code, b"") for code, kind in _MARKED.items()}
 
@@ -264,15 +269,17 @@ def _from_extension(marks: list[Any], code: int, data: bytes) -> Any:
 
 
 def _rebuild(value: Any, marks: list[Any]) -> Any:
-    """Return ``value`` with tuples and sets made of the arrays that ``marks`` are in."""
+    """Return the dict or list ``value`` with tuples and sets made of the arrays with a mark."""
     if type(value) is dict:
-        return {key: _rebuild(item, marks) for key, item in value.items()}
-    if type(value) is not list:
-        return value
-    if value and type(value[0]) is type:
+        return {
+            key: _rebuild(item, marks) if type(item) in (dict, list) else item
+            for key, item in value.items()
+        }
+    items = [_rebuild(item, marks) if type(item) in (dict, list) else item for item in value]
+    if items and type(items[0]) is type:
         marks.pop()
-        return value[0]([_rebuild(item, marks) for item in value[1:]])
-    return [_rebuild(item, marks) for item in value]
+        return items[0](items[1:])
+    return items
 
 
 _NONCE = os.urandom(16)
@@ -307,7 +314,7 @@ class MsgpackSerializer(_Guarded):
             ext_hook=partial(_from_extension, marks),
             option=ormsgpack.OPT_NON_STR_KEYS,
         )
-        if marks:
+        if marks and type(value) in (dict, list):
             value = _rebuild(value, marks)
         if marks or end != _NONCE:
             raise ValueError("a mark elsewhere than first in a list, or bytes after the end")

@@ -1,4 +1,4 @@
-"""The session that an application works with: a dictionary that finds out by itself what to save."""
+"""The session that an application works with: a dictionary that finds out what to save."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -138,7 +139,8 @@ def path(value: Any) -> str:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, str) and value.strip() and "\0" not in value:
-        return os.path.abspath(os.path.expanduser(value.strip()))
+        # A URL with four slashes has a path that begins with two, which abspath would keep.
+        return os.path.abspath(re.sub("^//+", "/", os.path.expanduser(value.strip())))
     raise ValueError("a path")
 
 
@@ -156,7 +158,7 @@ def parse(
     options = {option.name: option for option in table}
     for name in given:
         if name not in options:
-            raise unknown(where(name), map(where, options))
+            raise unknown(name, options, where)
     values = {}
     for name, option in options.items():
         if name in given:
@@ -205,10 +207,14 @@ def from_url(table: Iterable[Option], url: SplitResult) -> dict[str, Any]:
     return given
 
 
-def unknown(name: str, known: Iterable[str]) -> ConfigurationError:
+def unknown(
+    name: str, known: Iterable[str], where: Callable[[str], str] = str
+) -> ConfigurationError:
     """Return the error for a name that nobody knows, with the nearest one that somebody does."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, names, n=1)
     if near:
-        return ConfigurationError(f"{name} is not known. Did you mean {near[0]}?")
-    return ConfigurationError(f"{name} is not known. Known are: {', '.join(names) or 'none'}.")
+        return ConfigurationError(f"{where(name)} is not known. Did you mean {where(near[0])}?")
+    return ConfigurationError(
+        f"{where(name)} is not known. Known are: {', '.join(names) or 'none'}."
+    )

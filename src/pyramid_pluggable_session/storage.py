@@ -69,9 +69,10 @@ class Storage:
         except SessionError:
             raise
         except (OSError, *getattr(self.plug, "outages", ())) as error:
+            cause = error if _made_safe(error) else None
             raise PlugUnavailable(
                 f"session storage {describe(self.plug)} failed to do {name}: {explain(error)}"
-            ) from error
+            ) from cause
         finally:
             self.operations.append(Operation(name, size, time.perf_counter() - started))
 
@@ -83,11 +84,31 @@ def describe(plug: Any) -> str:
 
 
 def explain(error: BaseException) -> str:
-    """Return a driver's message without the session ids that file names and keys put into it.
+    """Return a driver's message without the session ids that file names and keys put into it."""
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return f"{type(error).__name__}: {_without_ids(message)}"
 
-    The error itself is mended too, since tracebacks show it as the cause.
+
+def _without_ids(text: str) -> str:
+    return _SESSION_ID.sub("(session id)", text)
+
+
+def _made_safe(error: BaseException) -> bool:
+    """Take session ids out of an error and those behind it, which a traceback shows as well.
+
+    Return whether that worked: what an exception class prints is its own business.
     """
-    if isinstance(error, OSError) and error.strerror:
-        error.filename = error.filename2 = None
-        return f"{type(error).__name__}: {error.strerror}"
-    return f"{type(error).__name__}: {_SESSION_ID.sub('(session id)', str(error))}"
+    safe = True
+    seen: set[int] = set()
+    queue: list[BaseException | None] = [error]
+    while queue:
+        each = queue.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        queue += (each.__cause__, each.__context__)
+        if isinstance(each, OSError):
+            each.filename = each.filename2 = None
+        each.args = tuple(_without_ids(a) if isinstance(a, str) else a for a in each.args)
+        safe = safe and _SESSION_ID.search(f"{each} {each!r}") is None
+    return safe

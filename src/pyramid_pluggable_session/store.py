@@ -246,8 +246,9 @@ class Store:
         return Outcome.MOVED if isinstance(current, Moved) else current
 
     def _rebase(self, draft: Draft, base: Stored, current: Stored) -> bool:
-        """Put the changes of ``draft`` on top of ``current``; tell whether they are there already."""
+        """Put the changes of ``draft`` on top of ``current``; tell if they are there already."""
         theirs = current.state()
+        their_body = current.body_as_loaded(self.serializer, theirs)
         state, conflicts = merge(base.state(), theirs, draft.state)
         if conflicts and self._fail_on_conflict:
             raise SessionConflict(
@@ -267,7 +268,7 @@ class Store:
         return (
             meta._replace(renewed=0) == now._replace(renewed=0)
             and now.renewed > before.renewed
-            and self.serializer.dumps(state) == self.serializer.dumps(theirs)
+            and self.serializer.dumps(state) == their_body
         )
 
     def _seal(self, draft: Draft) -> bytes:

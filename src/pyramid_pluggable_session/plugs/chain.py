@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from pyramid.exceptions import ConfigurationError
@@ -13,7 +14,7 @@ from zope.interface import alsoProvides, implementer
 
 from .. import clock
 from ..errors import PlugUnavailable
-from ..interfaces import IPlugSession, IPurgePlug, IScanPlug, ISwapPlug, Key
+from ..interfaces import IClientSidePlug, IPlugSession, IPurgePlug, IScanPlug, ISwapPlug, Key
 from ..keys import SessionKey
 from ..loader import make_plug
 from ..settings import REQUIRED, Option, seconds
@@ -59,11 +60,18 @@ class ChainPlug:
                 raise ConfigurationError(
                     "pluggable_session.chain.plugs names the chain itself; name its members."
                 )
-        *front, authority = (make_plug(config, spec) for spec in plugs)
+        *front, authority = members = [make_plug(config, spec) for spec in plugs]
+        for plug in members:
+            if IClientSidePlug.providedBy(plug):
+                raise ConfigurationError(
+                    f"pluggable_session.chain.plugs has the plug {describe(plug)}, which keeps "
+                    "sessions in the client: no other request can see or end what is in it, so it "
+                    "cannot be part of a chain. Leave it out."
+                )
         self.front = tuple(front)
         self.authority = authority
         self.fresh = fresh
-        self.member_names = {describe(plug) for plug in (*front, authority)}
+        self.member_names = {describe(plug) for plug in members}
         for ability in (ISwapPlug, IScanPlug, IPurgePlug):
             if ability.providedBy(authority):
                 alsoProvides(self, ability)
@@ -74,7 +82,9 @@ class ChainPlug:
         # time that it is copied.
         now = clock.now()
         for index, plug in enumerate(self.front):
-            copy = self._in_front(plug, request, lambda front: front.loads(_key(session)))
+            copy = None
+            with _going_on():
+                copy = Storage(plug, request).loads(_key(session))
             if copy is not None and len(copy) >= _UNTIL.size:
                 (until,) = _UNTIL.unpack_from(copy)
                 if now < until:
@@ -122,36 +132,34 @@ class ChainPlug:
     def _forward(self, session: Key, request: Any, data: bytes, now: float) -> None:
         until = now + self.fresh
         for plug in self.front:
-            self._in_front(
-                plug,
-                request,
-                lambda front: front.dumps(_key(session, until), _UNTIL.pack(until) + data),
-            )
+            with _going_on():
+                Storage(plug, request).dumps(_key(session, until), _UNTIL.pack(until) + data)
 
     def _clear_front(self, session: Key, request: Any) -> None:
         for plug in self.front:
-            self._in_front(plug, request, lambda front: front.clear(_key(session)))
+            with _going_on():
+                Storage(plug, request).clear(_key(session))
 
     def _copy(self, plugs: Sequence[Any], request: Any, session: Key, copy: bytes) -> None:
         """Copy forward what was read further back, but never over what was written meanwhile."""
         (until,) = _UNTIL.unpack_from(copy)
-
-        def store(front: Storage) -> None:
-            if front.can_swap:
-                front.swap(_key(session, until), None, copy)
-            else:
-                front.dumps(_key(session, until), copy)
-
+        key = _key(session, until)
         for plug in plugs:
-            self._in_front(plug, request, store)
+            front = Storage(plug, request)
+            with _going_on():
+                if front.can_swap:
+                    front.swap(key, None, copy)
+                else:
+                    front.dumps(key, copy)
 
-    def _in_front(self, plug: Any, request: Any, operation: Callable[[Storage], Any]) -> Any:
-        """Do something in a front plug. Nothing depends on it, so a failure is only logged."""
-        try:
-            return operation(Storage(plug, request))
-        except PlugUnavailable as error:
-            log.warning("chain: going on without the front plug: %s", error)
-            return None
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Go on if a front plug fails. Nothing depends on it, so that is only logged."""
+    try:
+        yield
+    except PlugUnavailable as error:
+        log.warning("chain: going on without the front plug: %s", error)
 
 
 def _key(session: Key, expires_at: float | None = None) -> SessionKey:

@@ -102,10 +102,10 @@ class CookiePlug:
     ) -> None:
         """Note what the response shall set; parts of a longer record before are deleted."""
         wanted = dict(cookies)
-        i = len(cookies)
-        while cookie_values(request, f"{attributes.name}.{i}"):
+        for i in range(len(cookies), _MOST_PARTS):
+            if not cookie_values(request, f"{attributes.name}.{i}"):
+                break
             wanted[f"{attributes.name}.{i}"] = ("", 0)
-            i += 1
         if _PENDING not in request.environ:
             request.add_response_callback(_set_pending)
         # The last word of a request is the one that counts.

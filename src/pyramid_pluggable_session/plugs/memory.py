@@ -43,7 +43,8 @@ class MemoryPlug:
             "process sees them. The memory plug is for tests and single processes."
         )
         self._records: dict[str, tuple[bytes, float | None]] = {}
-        self._writes = 0
+        self._writes = 0  # since the last sweep
+        self._left = 0  # by the last sweep
         self._lock = threading.Lock()
         _plugs.add(self)
 
@@ -90,9 +91,10 @@ class MemoryPlug:
     def _store(self, session: Key, data: bytes) -> None:
         self._records[session.session_id] = (bytes(data), session.expires_at)
         self._writes += 1
-        # As many writes as there are records pay for one look at all of them: a constant cost for
-        # each write, where a sweep at every write, or a timer thread, would cost more or need care.
-        if self._writes > len(self._records) + _SWEEP_AFTER:
+        # A sweep looks at every record, so it waits for as many writes as the last one left: each
+        # write then costs the same on average, without a timer. Not for as many as there are now:
+        # where each write brings a new record, that number runs ahead of the writes.
+        if self._writes > self._left + _SWEEP_AFTER:
             self._sweep()
 
     def _sweep(self) -> int:
@@ -104,7 +106,7 @@ class MemoryPlug:
         ]
         for session_id in expired:
             del self._records[session_id]
-        self._writes = 0
+        self._writes, self._left = 0, len(self._records)
         return len(expired)
 
 

@@ -34,7 +34,8 @@ def private_directory(path: str, where: str) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise _mistake(where, path, "is not a directory", "Name a directory.")
     _check_hands(status, path, where)
-    _check_writable(path, where)
+    if not _is_writable(path):
+        raise _mistake(where, path, "cannot be written by this process", _OWN)
 
 
 def private_file(path: str, where: str) -> None:
@@ -59,7 +60,8 @@ def check_folder(path: str, where: str) -> None:
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise _mistake(where, path, "is in a directory that does not exist", _PARENT)
-    _check_writable(folder, where)
+    if not _is_writable(folder):
+        raise _mistake(where, path, "is in a directory that cannot be written", _PARENT)
 
 
 def check_file(path: str, where: str) -> None:
@@ -95,9 +97,8 @@ def _check_hands(status: os.stat_result, path: str, where: str) -> None:
         raise _mistake(where, path, "can be written by everybody", f"Run chmod o-w {path}")
 
 
-def _check_writable(folder: str, where: str) -> None:
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise _mistake(where, folder, "cannot be written by this process", _OWN)
+def _is_writable(folder: str) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _reason(error: OSError) -> str:
