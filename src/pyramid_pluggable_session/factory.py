@@ -21,7 +21,7 @@ from .keyring import Keyring
 from .keys import handle
 from .options import CORE_OPTIONS, check_secrets, make_serializers
 from .record import Sealer, Unreadable
-from .session import Session
+from .session import CSRF_KEY, Session
 from .settings import parse
 from .storage import Storage
 from .store import Draft, Moved, Outcome, Store, Stored
@@ -239,6 +239,8 @@ class SessionFactory:
             outcome = session._store.create(storage, draft)
             self._notify(request, events.SessionCreated, handle(draft.session_id))
         elif session._regenerate:
+            # A token that another request asks for meanwhile may be known to an attacker.
+            draft.own_keys = (CSRF_KEY,)
             outcome = session._store.move(storage, stored, draft)
         else:
             outcome = session._store.update(storage, stored, draft)

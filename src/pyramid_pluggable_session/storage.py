@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -110,5 +111,6 @@ def _made_safe(error: BaseException) -> bool:
         if isinstance(each, OSError):
             each.filename = each.filename2 = None
         each.args = tuple(_without_ids(a) if isinstance(a, str) else a for a in each.args)
-        safe = safe and _SESSION_ID.search(f"{each} {each!r}") is None
+        printed = "".join(traceback.format_exception_only(each)) + repr(each)
+        safe = safe and _SESSION_ID.search(printed) is None
     return safe

@@ -78,6 +78,8 @@ class Draft:
     session_id: str
     state: dict[str, Any]
     meta: Meta
+    own_keys: tuple[str, ...] = ()
+    """Keys in which no other request has a say."""
     conflicts: tuple[str, ...] = ()
 
 
@@ -249,25 +251,29 @@ class Store:
         """Put the changes of ``draft`` on top of ``current``; tell if they are there already."""
         theirs = current.state()
         their_body = current.body_as_loaded(self.serializer, theirs)
-        state, conflicts = merge(base.state(), theirs, draft.state)
+        mine = {key: draft.state[key] for key in draft.own_keys if key in draft.state}
+        before, theirs, ours = (
+            {**{key: value for key, value in side.items() if key not in draft.own_keys}, **mine}
+            for side in (base.state(), theirs, draft.state)
+        )
+        state, conflicts = merge(before, theirs, ours)
         if conflicts and self._fail_on_conflict:
             raise SessionConflict(
                 "another request changed the same keys of the session: " + ", ".join(conflicts),
                 conflicts,
             )
-        ours, before, now = draft.meta, base.meta, current.meta
-        meta = Meta(
-            created=now.created,
-            renewed=max(ours.renewed, now.renewed),
-            timeout=now.timeout if ours.timeout == before.timeout else ours.timeout,
-            persistent=now.persistent if ours.persistent == before.persistent else ours.persistent,
-        )
+        was, is_now, wanted = base.meta, current.meta, draft.meta
+        meta = is_now._replace(renewed=max(wanted.renewed, is_now.renewed))
+        if wanted.timeout != was.timeout:
+            meta = meta._replace(timeout=wanted.timeout)
+        if wanted.persistent != was.persistent:
+            meta = meta._replace(persistent=wanted.persistent)
         draft.state, draft.meta = state, meta
         draft.conflicts = tuple(dict.fromkeys((*draft.conflicts, *conflicts)))
         # A renewal that another request has just done need not be done again.
         return (
-            meta._replace(renewed=0) == now._replace(renewed=0)
-            and now.renewed > before.renewed
+            meta._replace(renewed=0) == is_now._replace(renewed=0)
+            and is_now.renewed > was.renewed
             and self.serializer.dumps(state) == their_body
         )
 

@@ -42,7 +42,7 @@ MakePlug = Callable[[], Any]
 
 _LIFETIME = 0.3  # seconds: short enough to wait for, long enough for a slow machine to read twice
 _SLACK = 0.05
-_PATIENCE = 60.0  # seconds after which a thread or process is taken for hung
+_PATIENCE = 40.0  # seconds after which a thread or process is taken for hung
 
 
 class PlugContract:
@@ -341,9 +341,10 @@ class PlugContract:
             plug.dumps(key, None, b"0")
 
             def swap_until_cleared(key: Any = key) -> None:
-                number = 0
+                number, until = 0, time.monotonic() + _PATIENCE / 4
                 while plug.swap(key, None, b"%d" % number, b"%d" % (number + 1)):
                     number += 1
+                    assert time.monotonic() < until, "the record was cleared, and swaps go on"
 
             def clear(key: Any = key, delay: float = round_ / 10_000) -> None:
                 time.sleep(delay)
@@ -513,8 +514,10 @@ def _key(expires_in: float | None = 60.0) -> Any:
 
 def _increment(plug: Any, key: Any, times: int) -> None:
     """Add 1 to the number in the record, so many times, however often others come first."""
+    until = time.monotonic() + _PATIENCE / 2
     for _ in range(times):
         while True:
+            assert time.monotonic() < until, "a swap fails and fails"
             record = plug.loads(key, None)
             assert record is not None, "a record vanished"
             if plug.swap(key, None, record, b"%d" % (int(record) + 1)):
