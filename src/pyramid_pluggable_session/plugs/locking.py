@@ -41,4 +41,6 @@ def locked(name: str, folder: int | None = None, shared: bool = False) -> Iterat
         fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
+        # Not left to closing: a child that another thread forks meanwhile has the file open, too.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
