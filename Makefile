@@ -2,8 +2,8 @@
 # .venv-<name>, and makes it anew when pyproject.toml changes.
 
 PYTHON ?= python3
-PLUG ?= memory
-PORT ?= 6543
+PLUG ?=
+PORT ?=
 ARGS ?=
 COVERAGE_AT_LEAST ?= 0
 
@@ -17,7 +17,8 @@ help:  ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv-demo/.made  ## run the demo; PLUG=<storage> PORT=<port>
-	@.venv-demo/bin/python examples/demo/app.py --plug '$(PLUG)' --port '$(PORT)' $(ARGS)
+	@.venv-demo/bin/python -m examples.demo \
+	    $(if $(PLUG),--plug '$(PLUG)') $(if $(PORT),--port '$(PORT)') $(ARGS)
 
 test: .venv-test/.made programs  ## run the tests; ARGS='-k cookie' runs some
 	@.venv-test/bin/python -m pytest $(ARGS)

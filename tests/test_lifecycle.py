@@ -247,6 +247,27 @@ class TestExpiry:
         assert client.data() == {"a": 1}
         assert client.do(lambda session: session.expires_at).result is None
 
+    def test_a_short_timeout_of_its_own_is_renewed_in_time(self, app, clock):
+        client = app.client()
+
+        def begin(session):
+            session["a"] = 1
+            session.timeout = 60
+
+        client.do(begin)
+        for _ in range(10):
+            clock.advance(50)
+            assert client.data() == {"a": 1}
+
+    def test_without_a_timeout_nothing_is_renewed_and_nothing_ends(self, clock):
+        app = App(timeout="none")
+        client = app.client()
+        client.do(put(a=1))
+        clock.advance(10**9)
+        app.plug.taken()
+        assert client.data() == {"a": 1}
+        assert app.plug.taken() == ["loads"]
+
     def test_the_record_outlives_the_session_in_the_storage(self, app, clock):
         app.client().do(put(a=1))
         (key,) = app.plug.scan()

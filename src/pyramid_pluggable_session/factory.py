@@ -87,16 +87,12 @@ class SessionFactory:
             ),
             keyring,
         )
-        timeout, reissue_time = options["timeout"], options["reissue_time"]
-        self._reissue_time: float | None = (
-            timeout / 10 if reissue_time == "auto" and timeout is not None else reissue_time
-        )
         serializers = make_serializers(options["serializer"])
 
         self._make_store = partial(
             Store,
             serializers=serializers,
-            timeout=timeout,
+            timeout=options["timeout"],
             lifetime=options["lifetime"],
             max_size=options["max_size"],
             fail_on_conflict=options["on_conflict"] == "fail",
@@ -258,12 +254,20 @@ class SessionFactory:
 
     def _is_due(self, session: Session, stored: Stored, now: float) -> bool:
         """Whether there is something to store: a change, or a renewal."""
-        if self._reissue_time is not None and now - stored.meta.renewed >= self._reissue_time:
+        reissue_time = self._reissue_time(session)
+        if reissue_time is not None and now - stored.meta.renewed >= reissue_time:
             return True
         if session._meta != stored.meta:
             return True
         assert session._state is not None  # noqa: S101
         return session._store.serializer.dumps(session._state) != session._stored_body
+
+    def _reissue_time(self, session: Session) -> float | None:
+        reissue_time: float | str | None = self.options["reissue_time"]
+        if isinstance(reissue_time, str):  # auto
+            timeout = session._store.timeout(session._meta)
+            return None if timeout is None else timeout / 10
+        return reissue_time
 
     def _dropped(self, session: Session, outcome: Outcome) -> Outcome:
         name = handle(session._stored.session_id) if session._stored else ""
