@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyramid_pluggable_session import serializers
+from pyramid_pluggable_session.serializers import msgpack
 from pyramid_pluggable_session.errors import UnserializableValue
 from pyramid_pluggable_session.serializers import (
     BUILT_IN,
@@ -397,7 +397,7 @@ def test_structured_garbage():
     """Bytes that begin things: lengths, extension types, arrays, marks."""
     rng = random.Random(5)
     heads = [bytes([byte]) for byte in (*range(0x80, 0xA5), *range(0xC0, 0xE0), 0xFF)]
-    heads += [b"\xc7\x00" + bytes([code]) for code in serializers._MARKED]
+    heads += [b"\xc7\x00" + bytes([code]) for code in msgpack._MARKED]
     heads += [b"\xd4" + bytes([code]) for code in range(20)]
     for _ in range(20_000):
         load(b"".join(rng.choices(heads, k=rng.randrange(1, 12))))
