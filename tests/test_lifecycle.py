@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from apps import App, CountingPlug, PlainPlug, set_cookies
+from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.response import Response
+from pyramid_pluggable_session.keys import handle
 from pyramid_pluggable_session.testing import FakeClock
 
 
@@ -353,8 +355,11 @@ class TestRegenerate:
         token = client.do(lambda session: session.get_csrf_token()).result
         client.do(put(a=1))
         before = client.session_id
+        app.event_names()
         client.do(lambda session: session.regenerate_id())
         assert client.session_id != before
+        (event,) = app.events
+        assert (event.former, event.handle) == (handle(before), handle(client.session_id))
         data = client.data()
         assert data.pop("_csrft_") != token
         assert data == {"a": 1}
@@ -420,6 +425,18 @@ class TestTwoRequestsAtOnce:
         self.both(app, client, lambda s: s.flash("one"), lambda s: s.flash("two"))
         assert sorted(client.data()["_f_"]) == ["one", "two"]
 
+    def test_equal_appends_are_two(self, app):
+        client = app.client()
+        client.do(put(log=["x"]))
+        self.both(app, client, lambda s: s["log"].append("a"), lambda s: s["log"].append("a"))
+        assert client.data() == {"log": ["x", "a", "a"]}
+
+    def test_equal_defaults_are_one(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        self.both(app, client, put(langs=["en"]), put(langs=["en"]))
+        assert client.data() == {"a": 1, "langs": ["en"]}
+
     def test_a_real_conflict_takes_ours_with_an_event(self, app):
         client = app.client()
         client.do(put(user={"name": "a"}))
@@ -432,7 +449,7 @@ class TestTwoRequestsAtOnce:
         app = App(on_conflict="fail")
         client = app.client()
         client.do(put(a=1))
-        with pytest.raises(Exception, match="changed the same keys of the session: a"):
+        with pytest.raises(Exception, match="changed the same keys of the session: 'a'"):
             self.both(app, client, put(a=2), put(a=3))
         assert client.data() == {"a": 3}
 
@@ -535,6 +552,28 @@ class TestErrorsOnSaving:
         assert set_cookies(response) == []
         assert response.headers["Retry-After"]
         assert "refused" not in response.text
+
+    def test_an_outage_while_a_redirect_is_made_is_a_503(self):
+        app = App(plug=self.failing(ConnectionError("no route to host")))
+        app.plug.broken = True
+
+        def view(request):
+            request.session["a"] = 1
+            return HTTPSeeOther("/elsewhere")
+
+        response = app.client().request(view, status=503)
+        assert "Location" not in response.headers
+        assert "not available" in response.text
+        assert int(response.headers["Content-Length"]) == len(response.body)
+
+    def test_the_log_says_why(self, caplog):
+        app = App(plug=self.failing(ConnectionError("no route to host")))
+        app.plug.broken = True
+        app.client().do(put(a=1), status=503)
+        assert (
+            "session storage memory failed to do swap: ConnectionError: no route to host"
+            in caplog.messages
+        )
 
     def test_the_applications_exception_view_sees_it(self):
         def configure(config):

@@ -27,6 +27,13 @@ class SessionCreated(SessionEvent):
 
 
 @dataclass(frozen=True)
+class SessionMoved(SessionEvent):
+    """A session goes on under a new id, as after a login. ``former`` is the handle it had."""
+
+    former: str
+
+
+@dataclass(frozen=True)
 class SessionEnded(SessionEvent):
     """A session ended, and its record is deleted.
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from pyramid.exceptions import ConfigurationError
+from pyramid.httpexceptions import HTTPException
 from pyramid.interfaces import ISessionFactory
 from zope.interface import implementer
 
@@ -199,7 +200,7 @@ class SessionFactory:
             if session._state is not None:
                 self._save(session, response)
         except Exception as error:
-            _become(response, _answer(request, error))
+            _become(request, response, _answer(request, error))
         finally:
             session._finished = True
             if session._state is not None:
@@ -246,9 +247,13 @@ class SessionFactory:
             log.warning(
                 "session %s: two requests changed %s at once; the later value stays",
                 handle(draft.session_id),
-                ", ".join(draft.conflicts),
+                # A key may be whatever somebody typed, line breaks and all.
+                ", ".join(map(repr, draft.conflicts)),
             )
             self._notify(request, events.SessionConflict, handle(draft.session_id), draft.conflicts)
+        if session._regenerate and stored is not None:
+            former = handle(stored.session_id)
+            self._notify(request, events.SessionMoved, handle(draft.session_id), former)
         session._meta = draft.meta
         return outcome
 
@@ -334,13 +339,18 @@ def _vary_on_cookie(response: Any) -> None:
         response.headers["Vary"] = ", ".join([*names, "Cookie"])
 
 
-def _become(response: Any, other: Any) -> None:
+def _become(request: Any, response: Any, other: Any) -> None:
     """Put another response in the place of one that has already been handed on."""
     if response is other:
         return
+    if isinstance(other, HTTPException):
+        # These write their body when they are called, and are not going to be.
+        other.prepare(request.environ)
     close = getattr(response.app_iter, "close", None)
     if close is not None:
         close()
     response.status = other.status
     response.headerlist = list(other.headerlist)
     response.app_iter = other.app_iter
+    if isinstance(response, HTTPException):
+        response.empty_body = True  # it shall not write the body it would have had

@@ -79,7 +79,10 @@ def _merge_dicts(
 def _merge_values(base: Any, theirs: Any, ours: Any, path: str, conflicts: list[str]) -> Any:
     if same(ours, base):
         return theirs
-    if same(theirs, base) or same(theirs, ours):
+    if same(theirs, base):
+        return ours
+    if base is _ABSENT and same(theirs, ours):
+        # Both set a default, most likely. Two equal appends to a list that was there are two.
         return ours
     kind = type(ours if theirs is _ABSENT else theirs)
     # What one side made, the other may have made as well: two first flashes are two changes of an
@@ -96,7 +99,8 @@ def _merge_values(base: Any, theirs: Any, ours: Any, path: str, conflicts: list[
         for emptied, other in ((theirs, ours), (ours, theirs)):
             if _is_gone(emptied) and type(other) is list and _appended(start, other):
                 return other[len(start) :]
-    conflicts.append(path)
+    if not same(theirs, ours):
+        conflicts.append(path)
     return ours
 
 

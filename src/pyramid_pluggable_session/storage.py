@@ -70,10 +70,8 @@ class Storage:
         except SessionError:
             raise
         except (OSError, *getattr(self.plug, "outages", ())) as error:
-            cause = error if _made_safe(error) else None
-            raise PlugUnavailable(
-                f"session storage {describe(self.plug)} failed to do {name}: {explain(error)}"
-            ) from cause
+            message = f"session storage {describe(self.plug)} failed to do {name}: {explain(error)}"
+            raise PlugUnavailable(message) from (error if _made_safe(error) else None)
         finally:
             self.operations.append(Operation(name, size, time.perf_counter() - started))
 
@@ -108,7 +106,7 @@ def _made_safe(error: BaseException) -> bool:
             continue
         seen.add(id(each))
         queue += (each.__cause__, each.__context__)
-        if isinstance(each, OSError):
+        if isinstance(each, OSError) and each.filename is not None:
             each.filename = each.filename2 = None
         each.args = tuple(_without_ids(a) if isinstance(a, str) else a for a in each.args)
         printed = "".join(traceback.format_exception_only(each)) + repr(each)
