@@ -21,7 +21,6 @@ from .keys import is_session_id
 
 _ID_LENGTH: Final = 64
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
-_DIRECTIVE = re.compile(r"""[^\s,="]+(?:\s*=\s*(?:"[^"]*"|[^\s,"]*))?""")  # RFC 9111, section 5.2
 _ATTRIBUTE = re.compile(r"[\x20-\x3a\x3c-\x7e]*")  # RFC 6265, section 4.1.1: no CTLs, no ";"
 
 
@@ -130,25 +129,6 @@ def cookie_values(request: Any, name: str) -> list[str]:
         if equals and key.strip(" \t") == name:
             values.append(value.strip(" \t"))
     return values
-
-
-def add_cookies(response: Any, headers: list[tuple[str, str]]) -> None:
-    """Set the cookies, and keep the response out of shared caches (RFC 9111, section 7.3).
-
-    What the application said about caching stays, as far as it does not let shared caches in.
-    """
-    response.headerlist.extend(headers)
-    # WebOb's cache_control reads only the last of several headers, and minds the case.
-    said = ", ".join(response.headers.getall("Cache-Control"))
-    directives = {each.group().lower(): each.group() for each in _DIRECTIVE.finditer(said)}
-    kept = [
-        text
-        for name, text in directives.items()
-        if name != "public" and not name.startswith("s-maxage")
-    ]
-    if not directives.keys() & {"no-store", "private"}:
-        kept.append("private")
-    response.headers["Cache-Control"] = ", ".join(kept)
 
 
 class SessionCookie:

@@ -10,23 +10,21 @@ from functools import partial
 from typing import Any
 
 from pyramid.exceptions import ConfigurationError
-from pyramid.httpexceptions import HTTPException
 from pyramid.interfaces import ISessionFactory
 from zope.interface import implementer
 
 from . import clock, events
-from .cookie import CookieAttributes, SessionCookie, add_cookies
-from .errors import PlugUnavailable
+from .cookie import CookieAttributes, SessionCookie
 from .interfaces import IPlugSession
 from .keyring import Keyring
 from .keys import handle
 from .options import CORE_OPTIONS, check_secrets, make_serializers
 from .record import Sealer, Unreadable
+from .responses import add_cookies, answer, become, vary_on_cookie
 from .session import CSRF_KEY, Session
 from .settings import parse
 from .storage import Storage
 from .store import Draft, Moved, Outcome, Store, Stored
-from .tweens import unavailable
 
 log = logging.getLogger("pyramid_pluggable_session")
 
@@ -200,11 +198,11 @@ class SessionFactory:
             if session._state is not None:
                 self._save(session, response)
         except Exception as error:
-            _become(request, response, _answer(request, error))
+            become(request, response, answer(request, error))
         finally:
             session._finished = True
             if session._state is not None:
-                _vary_on_cookie(response)
+                vary_on_cookie(response)
 
     def _save(self, session: Session, response: Any) -> None:
         request = session.request
@@ -315,42 +313,3 @@ class SessionFactory:
 
 _LONGEST_AGE = 400 * 24 * 3600  # in seconds; browsers cut a cookie's age to 400 days
 _MAX_TURNS = 16
-
-
-def _answer(request: Any, error: Exception) -> Any:
-    """Return the application's response to an error.
-
-    Response callbacks run outside of the tweens, so nobody else would show it to the exception
-    views.
-    """
-    if not hasattr(request, "invoke_exception_view"):  # a DummyRequest
-        raise error
-    try:
-        return request.invoke_exception_view(reraise=True)
-    except PlugUnavailable as outage:
-        return unavailable(outage)
-
-
-def _vary_on_cookie(response: Any) -> None:
-    # Not response.vary: it knows one header, and an application may have sent several.
-    said = ",".join(response.headers.getall("Vary"))
-    names = [name.strip() for name in said.split(",") if name.strip()]
-    if not any(name.lower() in ("cookie", "*") for name in names):
-        response.headers["Vary"] = ", ".join([*names, "Cookie"])
-
-
-def _become(request: Any, response: Any, other: Any) -> None:
-    """Put another response in the place of one that has already been handed on."""
-    if response is other:
-        return
-    if isinstance(other, HTTPException):
-        # These write their body when they are called, and are not going to be.
-        other.prepare(request.environ)
-    close = getattr(response.app_iter, "close", None)
-    if close is not None:
-        close()
-    response.status = other.status
-    response.headerlist = list(other.headerlist)
-    response.app_iter = other.app_iter
-    if isinstance(response, HTTPException):
-        response.empty_body = True  # it shall not write the body it would have had

@@ -259,7 +259,8 @@ class Store:
         state, conflicts = merge(before, theirs, ours)
         if conflicts and self._fail_on_conflict:
             raise SessionConflict(
-                "another request changed the same keys of the session: " + ", ".join(map(repr, conflicts)),
+                "another request changed the same keys of the session: "
+                + ", ".join(map(repr, conflicts)),
                 conflicts,
             )
         was, is_now, wanted = base.meta, current.meta, draft.meta

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from pyramid.exceptions import BadCSRFToken
-from pyramid.httpexceptions import HTTPServiceUnavailable
 from pyramid.interfaces import ICSRFStoragePolicy
 
 from .errors import PlugUnavailable
+from .responses import unavailable
 from .session import Session
 
-log = logging.getLogger("pyramid_pluggable_session")
-
 Handler = Callable[[Any], Any]
-
-RETRY_AFTER = "5"  # seconds
 
 
 def refusal_tween_factory(handler: Handler, registry: Any) -> Handler:
@@ -54,13 +49,3 @@ def outage_tween_factory(handler: Handler, registry: Any) -> Handler:
             return unavailable(error)
 
     return outage_tween
-
-
-def unavailable(error: PlugUnavailable) -> Any:
-    """Return 503 Service Unavailable (RFC 9110, section 15.6.4), and tell the log why."""
-    log.error("%s", error, exc_info=error)
-    # The error itself names hosts and paths, and is not for the client.
-    return HTTPServiceUnavailable(
-        "The session storage is not available. Please try again in a moment.",
-        headers=[("Retry-After", RETRY_AFTER)],
-    )

@@ -9,6 +9,7 @@ from pyramid.exceptions import ConfigurationError
 from pyramid_pluggable_session import clock
 from pyramid_pluggable_session.keys import SessionKey
 from pyramid_pluggable_session.plugs import locking
+from pyramid_pluggable_session.plugs import expiry
 from pyramid_pluggable_session.plugs.file import FilePlug
 from pyramid_pluggable_session.testing import PlugContract, session_key
 
@@ -277,14 +278,16 @@ class TestPurge:
         # It is found expired, and written anew before it can be locked.
         key = session_key(-1)
         plug.dumps(key, None, b"expired")
-        locked = plug._locked
+        shards = plug._shards
+        locked = shards.locked
 
         def revive_and_lock(shard):
             with locked(shard) as folder:
-                plug._write(folder, session_key_of(key, 60), b"revived")
+                record = expiry.stamp(b"revived", session_key_of(key, 60).expires_at)
+                shards.write(folder, key.session_id, record)
             return locked(shard)
 
-        monkeypatch.setattr(plug, "_locked", revive_and_lock)
+        monkeypatch.setattr(shards, "locked", revive_and_lock)
         assert plug.purge() == 0
         assert plug.loads(key, None) == b"revived"
 

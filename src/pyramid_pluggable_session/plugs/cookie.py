@@ -12,11 +12,12 @@ from pyramid.interfaces import ISessionFactory
 from zope.interface import implementer
 
 from .. import clock
-from ..cookie import CookieAttributes, add_cookies, cookie_values
+from ..cookie import CookieAttributes, cookie_values
 from ..errors import SessionTooLarge
 from ..interfaces import IClientSidePlug, Key
 from ..keys import handle
 from ..record import require_cryptography
+from ..responses import add_cookies
 from ..settings import Option, integer
 
 _PART: Final = 3800

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dbm
-import importlib
 import math
 import os
 import time
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pyramid.exceptions import ConfigurationError
@@ -18,17 +17,16 @@ from .. import settings
 from ..interfaces import IPurgePlug, IScanPlug, ISwapPlug
 from ..keys import SessionKey, is_session_id
 from ..settings import REQUIRED, Option
-from . import dumb_rollback, expiry
+from . import dbm_modules, dumb_rollback, expiry
+from .common_options import PURGE_INTERVAL
 from .housekeeping import Housekeeping
 from .locking import check_available, locked
-from .paths import check_file, check_folder, private_file
+from .paths import check_file, check_folder
 
 if TYPE_CHECKING:
     from ..interfaces import Key
 
 _WHERE = "pluggable_session.dbm.path"
-_MODULES = ("sqlite3", "gnu", "ndbm", "dumb")  # what `auto` tries, best first, as `dbm` itself does
-_SUFFIXES = ("", ".db", ".pag", ".dir", ".dat", ".bak", ".lock")  # whatever the module makes
 _BATCH = 200  # records read or deleted under one lock; others get their turn in between
 _WASTE = 1 << 20  # bytes of dbm.dumb's file that may lie idle
 
@@ -56,17 +54,12 @@ class DbmPlug:
         ),
         Option(
             "module",
-            settings.one_of("auto", *_MODULES),
+            settings.one_of("auto", *dbm_modules.NAMES),
             "auto",
             "The module of dbm: sqlite3, gnu, ndbm or dumb; auto takes what the database was made "
             "with, or the first that this Python has.",
         ),
-        Option(
-            "purge_interval",
-            settings.seconds,
-            300.0,
-            "After how many seconds each process deletes expired sessions again; 0 for never.",
-        ),
+        PURGE_INTERVAL,
     )
     outages: ClassVar[tuple[type[Exception], ...]] = dbm.error
 
@@ -82,13 +75,13 @@ class DbmPlug:
         self._path = os.path.abspath(path)
         self._housekeeping = Housekeeping(purge_interval)
         check_folder(self._path, _WHERE)
-        for suffix in _SUFFIXES:
+        for suffix in dbm_modules.SUFFIXES:
             check_file(self._path + suffix, _WHERE)
         self._lock = self._path + ".lock"
         with locked(self._lock):
             try:
                 dumb_rollback.recover(self._path)
-                self._module = _module_of(self._path, module)
+                self._module = dbm_modules.module_of(self._path, module, _WHERE)
                 self._dumb = self._module.__name__ == "dbm.dumb"
                 with self._database() as database:
                     _keys(database)
@@ -219,38 +212,3 @@ def _records(
 
 def _ours(key: bytes) -> bool:
     return is_session_id(key.decode("latin-1"))
-
-
-def _module_of(path: str, wanted: str) -> Any:
-    """Return the module that the database is of, and make the database if there is none."""
-    found = dbm.whichdb(path)
-    if found == "" and os.path.getsize(path) == 0:
-        found = None  # made by a process that was killed right then
-    if found == "":
-        raise dbm.error[0]("it is not a database of dbm's, as far as this Python knows")
-    if found is not None:
-        if wanted not in ("auto", found.removeprefix("dbm.")):
-            raise dbm.error[0](f"it is of {found}, and pluggable_session.dbm.module is {wanted}")
-        wanted = found.removeprefix("dbm.")
-    modules = filter(None, map(_import, _MODULES if wanted == "auto" else (wanted,)))
-    module = next(modules, None)
-    if module is None:
-        raise ConfigurationError(f"{_WHERE}: {path} needs dbm.{wanted}, which this Python lacks.")
-    if found is not None:
-        return module
-    if module.__name__ == "dbm.dumb":
-        private_file(path + ".dat", _WHERE)
-        private_file(path + ".dir", _WHERE)
-    else:
-        module.open(path, "c", 0o600).close()
-        for suffix in _SUFFIXES:
-            with suppress(FileNotFoundError):
-                os.chmod(path + suffix, 0o600)  # open's mode is cut by the umask
-    return module
-
-
-def _import(name: str) -> Any:
-    try:
-        return importlib.import_module(f"dbm.{name}")
-    except ImportError:
-        return None

@@ -17,6 +17,7 @@ from .. import clock, settings
 from ..interfaces import IPurgePlug, IScanPlug, ISwapPlug
 from ..keys import SessionKey
 from ..settings import REQUIRED, Option
+from .common_options import DURABLE, PURGE_INTERVAL
 from .housekeeping import Housekeeping
 from .paths import private_file
 from .sqlite_pool import Pool, UnusableError
@@ -72,18 +73,8 @@ class SqlitePlug:
             5.0,
             "How many seconds to wait for another process that is writing.",
         ),
-        Option(
-            "durable",
-            settings.boolean,
-            False,
-            "Whether a session survives a loss of power from the moment it is saved; slower.",
-        ),
-        Option(
-            "purge_interval",
-            settings.seconds,
-            300.0,
-            "After how many seconds each process deletes expired sessions again; 0 for never.",
-        ),
+        DURABLE,
+        PURGE_INTERVAL,
     )
     outages: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
 
