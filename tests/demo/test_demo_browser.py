@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -65,19 +66,19 @@ class Demo:
         self.start()
 
     def start(self):
-        self.process = subprocess.Popen(
-            self.command,
-            cwd=self.project,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for line in self.process.stdout:
-            found = re.search(r"http://127\.0\.0\.1:\d+/", line)
-            if found:
-                self.url = found[0]
-                return
-        raise RuntimeError(f"the demo did not start: {self.process.wait()}")
+        # A file, as nobody reads a pipe while the tests run.
+        with tempfile.TemporaryFile("w+") as errors:
+            self.process = subprocess.Popen(
+                self.command, cwd=self.project, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+            for line in self.process.stdout:
+                found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+                if found:
+                    self.url = found[0]
+                    return
+            self.stop()
+            errors.seek(0)
+            raise RuntimeError(f"the demo did not start:\n{errors.read()}")
 
     def stop(self):
         self.process.terminate()
