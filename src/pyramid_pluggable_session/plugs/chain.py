@@ -131,6 +131,8 @@ class ChainPlug:
 
     def _forward(self, session: Key, request: Any, data: bytes, now: float) -> None:
         until = now + self.fresh
+        if session.expires_at is not None:
+            until = min(until, session.expires_at)
         for plug in self.front:
             with _going_on():
                 Storage(plug, request).dumps(_key(session, until), _UNTIL.pack(until) + data)
