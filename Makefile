@@ -29,7 +29,8 @@ soak: .venv-test/.made programs  ## run the tests that take minutes
 coverage: .venv-test/.made programs  ## run the tests and tell which branches they leave out
 	@rm -f .coverage .coverage.*
 	@.venv-test/bin/python -m coverage run -m pytest $(ARGS)
-	@.venv-test/bin/python -m coverage combine -q
+	@# What is left then are half-written files of processes that a test has killed.
+	@.venv-test/bin/python -m coverage combine -q 2>/dev/null; rm -f .coverage.*
 	@.venv-test/bin/python -m coverage report --fail-under=$(COVERAGE_AT_LEAST)
 
 lint: .venv-lint/.made  ## check style and types

@@ -112,7 +112,7 @@ class Client:
         return self.cookie[:64] if self.cookie else None
 
     def do(self, action, method="GET", **kwargs):
-        """Run ``action(session)`` in a view; return the response, with what it returned as .result."""
+        """Run ``action(session)`` in a view; the response has what it returned as ``result``."""
         box = {}
 
         def view(request):

@@ -6,17 +6,18 @@ import inspect
 import logging
 
 import pytest
-from apps import SECRET, App, CountingPlug, PlainPlug, set_cookies
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 from pyramid.interfaces import ISession, ISessionFactory
 from pyramid.testing import DummyRequest
 from pyramid.testing import testConfig as registered
+from webtest import TestApp
+from zope.interface.verify import verifyObject
+
+from apps import SECRET, App, CountingPlug, PlainPlug, set_cookies
 from pyramid_pluggable_session import IPlugSession, PluggableSessionFactory
 from pyramid_pluggable_session.options import CORE_OPTIONS
 from pyramid_pluggable_session.plugs.memory import MemoryPlug
-from webtest import TestApp
-from zope.interface.verify import verifyObject
 
 
 def make(**settings):
@@ -231,6 +232,14 @@ class TestPlugs:
         config.include("pyramid_pluggable_session")
         config.set_session_plug("apps.PlainPlug")
         assert isinstance(plug_of(config.make_wsgi_app()), PlainPlug)
+
+    def test_memory_says_what_it_is_for(self, caplog):
+        make(plug="memory")
+        assert "for tests and single processes" in caplog.text
+
+    def test_memory_in_front_of_a_chain_is_nothing_to_warn_of(self, caplog, tmp_path):
+        make(plug="chain", **{"chain.plugs": f"memory sqlite:///{tmp_path}/s.db"})
+        assert caplog.text == ""
 
     def test_a_plug_itself(self):
         plug = MemoryPlug(None)

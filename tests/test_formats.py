@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 from pyramid.request import Request
+
 from pyramid_pluggable_session.cookie import CookieAttributes, SessionCookie
 from pyramid_pluggable_session.keyring import Keyring
 from pyramid_pluggable_session.record import Kind, Meta, Record, Sealer, Unreadable

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from apps import PlainPlug
 from pyramid.config import Configurator
+from webtest import TestApp
+
+from apps import PlainPlug
 from pyramid_pluggable_session import PluggableSessionFactory
 from pyramid_pluggable_session.interfaces import IPlugSession
-from webtest import TestApp
 
 INI = {
     "pluggable_session.secret": "some secret",

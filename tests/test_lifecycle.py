@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from apps import App, CountingPlug, PlainPlug, set_cookies
 from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.response import Response
-from pyramid_pluggable_session.keys import handle
+
+from apps import App, CountingPlug, PlainPlug, set_cookies
+from pyramid_pluggable_session import SessionConflict
+from pyramid_pluggable_session.keys import SessionKey, handle
 from pyramid_pluggable_session.testing import FakeClock
 
 
@@ -158,6 +160,17 @@ class TestChanges:
         with pytest.raises(RuntimeError, match="is not saved"):
             app.client().request(lambda request: {})
 
+    def test_a_first_look_after_the_callbacks_is_fine_if_it_changes_nothing(self):
+        app = App(
+            configure=lambda config: config.add_subscriber(
+                lambda event: dict(event.request.session), "pyramid.interfaces.INewResponse"
+            )
+        )
+        client = app.client()
+        client.do(put(a=1))
+        client.request(lambda request: {})
+        assert client.data() == {"a": 1}
+
     def test_nothing_is_saved_when_the_view_fails_unhandled(self, app):
         def view(request):
             request.session["a"] = 1
@@ -287,6 +300,27 @@ class TestCookieLifetime:
         (cookie,) = set_cookies(client.do(forget))
         assert "Max-Age" not in cookie
         assert set_cookies(client.do(put(a=2))) == []
+
+    def test_persistent_without_a_timeout_is_as_long_as_browsers_allow(self, app):
+        def remember(session):
+            session["a"] = 1
+            session.persistent = True
+            session.timeout = None
+
+        (cookie,) = set_cookies(app.client().do(remember))
+        assert "Max-Age=34560000;" in cookie
+
+    def test_persistence_set_by_another_request_survives(self, app):
+        client = app.client()
+        client.do(put(a=1))
+        other = app.client(client.cookie)
+
+        def slow(session):
+            session["a"] = 2
+            other.do(lambda theirs: setattr(theirs, "persistent", False))
+
+        client.do(slow)
+        assert client.do(lambda session: (session.persistent, session["a"])).result == (False, 2)
 
     def test_without_max_age_the_cookie_is_sent_once(self):
         app = App(max_age="none")
@@ -531,6 +565,120 @@ class TestTwoRequestsAtOnce:
         client.do(put(a=1, b=1))
         self.both(app, client, put(a=2), put(b=2))
         assert client.data() == {"a": 2, "b": 1}
+
+
+class TestStarvation:
+    """Others change the session each time before this request can."""
+
+    class Contended(CountingPlug):
+        contended = False
+
+        def swap(self, session, request, expected, session_data):
+            if self.contended and expected is not None:
+                return False
+            return super().swap(session, request, expected, session_data)
+
+    @pytest.mark.parametrize("action", [put(a=2), lambda session: session.regenerate_id()])
+    def test_it_ends_in_an_error_after_a_hundred_attempts(self, action, monkeypatch):
+        pauses = []
+        monkeypatch.setattr("time.sleep", pauses.append)
+        app = App(plug=self.Contended())
+        client = app.client()
+        client.do(put(a=1))
+        app.plug.contended = True
+        with pytest.raises(SessionConflict, match="in each of 100 attempts"):
+            client.do(action)
+        assert len(pauses) > 90
+        assert max(pauses) <= 0.05
+        app.plug.contended = False
+        assert client.data() == {"a": 1}
+        assert len(app.plug.ids()) == 1
+
+    def test_a_record_that_became_unreadable_meanwhile_is_an_end(self):
+        app = App()
+        client = app.client()
+        client.do(put(a=1))
+
+        def view(session):
+            session["a"] = 2
+            app.plug.dumps(SessionKey(client.session_id, None), None, b"garbage")
+
+        client.do(view)
+        assert app.event_names()[-1] == "SessionDropped:ended"
+
+    def test_a_new_id_that_is_taken_is_an_error(self):
+        class Full(CountingPlug):
+            def swap(self, *args):
+                return False
+
+        with pytest.raises(SessionConflict, match="is taken"):
+            App(plug=Full()).client().do(put(a=1))
+
+
+class TestWhatIsNotADict:
+    def test_is_no_session(self):
+        class Lists:
+            def dumps(self, state):
+                return b"[]"
+
+            def loads(self, data):
+                return []
+
+        app = App(serializer=Lists())
+        client = app.client()
+        client.do(put(a=1))
+        assert client.data() == {}
+        assert app.event_names()[-1] == "SessionRejected:record: unreadable data"
+
+    def test_nor_is_what_the_serializer_cannot_read(self):
+        class Broken:
+            def dumps(self, state):
+                return b"x"
+
+            def loads(self, data):
+                raise KeyError
+
+        app = App(serializer=Broken())
+        client = app.client()
+        client.do(put(a=1))
+        assert client.data() == {}
+
+
+class TestTheErrorsResponse:
+    def configure(self, config):
+        def view(error, request):
+            request.response.status = 500
+            request.response.text = "sorry"
+            return request.response
+
+        config.add_exception_view(view, context=Exception)
+
+    def test_may_be_the_views_own_response_object(self):
+        app = App(configure=self.configure)
+
+        def view(request):
+            request.session["a"] = object()
+            return request.response
+
+        assert app.client().request(view, status=500).text == "sorry"
+
+    def test_closes_what_the_view_wanted_to_send(self):
+        closed = []
+
+        class Stream:
+            def __iter__(self):
+                return iter([b"data"])
+
+            def close(self):
+                closed.append(True)
+
+        def view(request):
+            request.session["a"] = object()
+            return Response(app_iter=Stream())
+
+        app = App(configure=self.configure)
+        assert app.client().request(view, status=500).text == "sorry"
+        assert closed == [True]
 
 
 class TestErrorsOnSaving:

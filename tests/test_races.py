@@ -7,6 +7,7 @@ import random
 import time
 
 import pytest
+
 from apps import App
 from pyramid_pluggable_session.interfaces import IPlugSession
 
@@ -36,6 +37,7 @@ def run(target, arguments):
     """Run a process for each of the arguments; fail if one of them fails."""
     processes = [fork.Process(target=target, args=each) for each in arguments]
     for process in processes:
+        process.daemon = True  # one that waits for a dead one ends with the test
         process.start()
     for process in processes:
         process.join(120)

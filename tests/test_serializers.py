@@ -24,7 +24,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyramid_pluggable_session.serializers import msgpack
 from pyramid_pluggable_session.errors import UnserializableValue
 from pyramid_pluggable_session.serializers import (
     BUILT_IN,
@@ -33,6 +32,7 @@ from pyramid_pluggable_session.serializers import (
     MsgpackSerializer,
     PickleSerializer,
     adapt,
+    msgpack,
 )
 
 MSGPACK = MsgpackSerializer()

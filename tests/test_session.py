@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from apps import App
 from pyramid.csrf import SessionCSRFStoragePolicy
 from pyramid.interfaces import ISession
 from pyramid.renderers import render
 from pyramid.request import Request
-from pyramid_pluggable_session import SessionAuthenticationHelper
 from zope.interface.verify import verifyObject
+
+from apps import App
+from pyramid_pluggable_session import SessionAuthenticationHelper
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ class TestDictionary:
     def test_equality(self, client):
         def compare(session):
             assert session == {"a": 1, "b": [2]}
-            assert {"a": 1, "b": [2]} == session
+            assert session == {"a": 1, "b": [2]}
             assert session != {"a": 1}
             assert session == session.copy()
             assert session != 5

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
+from webtest import TestApp
+
 from apps import App
 from pyramid_pluggable_session import clock
 from pyramid_pluggable_session.testing import FakeClock, open_session, session_key
-from webtest import TestApp
 
 
 @pytest.fixture(params=["memory", "cookie"])

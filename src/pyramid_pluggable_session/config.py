@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from pyramid.events import ApplicationCreated
@@ -16,6 +17,8 @@ from .loader import find_plug, known_plugs, show
 from .options import CORE_OPTIONS
 from .settings import PREFIX, Option, parse, section, text, unknown
 from .storage import describe
+
+log = logging.getLogger("pyramid_pluggable_session")
 
 _INI_OPTIONS = (
     *CORE_OPTIONS,
@@ -55,6 +58,9 @@ def set_session_plug(config: Any, plug: Any) -> None:
         introspectable["plug"] = describe(made)
         introspectable["options"] = found.shown_options()
         introspectable["abilities"] = [each.__name__ for each in providedBy(made)]
+        # Said of the storage of all sessions only: the front of a chain may well be forgetful.
+        if caution := getattr(made, "caution", None):
+            log.warning("%s", caution)
         config.registry.registerUtility(made, IPlugSession)
 
     config.action(IPlugSession, register, introspectables=(introspectable,))

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote
 
@@ -76,27 +77,24 @@ def boolean(value: Any) -> bool:
 def integer(value: Any) -> int:
     """Convert to an integer that is not negative."""
     try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = int(value.strip()) if isinstance(value, str) else int(value)
-        if number < 0 or number != (float(value) if not isinstance(value, str) else number):
-            raise ValueError
+        number = int(value)
+        # True is 1 and 1.5 is 1 to int(), but not to whoever wrote them.
+        if number >= 0 and not isinstance(value, bool) and number == float(value):
+            return number
     except (TypeError, ValueError, OverflowError):
-        raise ValueError("a whole number, 0 or more") from None
-    return number
+        pass
+    raise ValueError("a whole number, 0 or more")
 
 
 def seconds(value: Any) -> float:
-    """Convert to a number of seconds that is not negative and finite."""
+    """Convert to a number of seconds that is not negative and finite; takes a timedelta as well."""
     try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = float(value.total_seconds() if hasattr(value, "total_seconds") else value)
-        if not math.isfinite(number) or number < 0:
-            raise ValueError
+        number = value.total_seconds() if isinstance(value, timedelta) else float(value)
+        if math.isfinite(number) and number >= 0 and not isinstance(value, bool):
+            return number
     except (TypeError, ValueError, OverflowError):
-        raise ValueError("a number of seconds, 0 or more") from None
-    return number
+        pass
+    raise ValueError("a number of seconds, 0 or more")
 
 
 def or_none(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -160,8 +160,6 @@ class Store:
         record = self._sealer.unseal(session_id, sealed)
         if record.kind is Kind.MOVED:
             return Moved() if clock.now() < record.meta.renewed + MOVED_FOR else None
-        if record.kind is not Kind.SESSION:
-            raise Unreadable("not a session")
         serializer = self._readers.get(record.serializer)
         if serializer is None:
             raise Unreadable(f"serializer {record.serializer!r} is not configured")

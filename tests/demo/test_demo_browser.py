@@ -36,7 +36,7 @@ PATIENCE = 10 * MILLISECONDS
 @pytest.fixture(scope="module")
 def playwright():
     try:
-        from playwright.sync_api import sync_playwright  # noqa: PLC0415 (may be missing)
+        from playwright.sync_api import sync_playwright
     except ImportError:
         reason = "playwright is not installed"
         if os.environ.get("REQUIRE_SERVERS") == "1":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 
 import pytest
-from apps import SECRET, App, CountingPlug, PlainPlug
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
+
+from apps import SECRET, App, CountingPlug, PlainPlug
 from pyramid_pluggable_session.errors import PlugUnavailable
 from pyramid_pluggable_session.interfaces import IPurgePlug, IScanPlug, ISwapPlug
 from pyramid_pluggable_session.plugs.chain import ChainPlug

@@ -8,8 +8,7 @@ from pyramid.exceptions import ConfigurationError
 
 from pyramid_pluggable_session import clock
 from pyramid_pluggable_session.keys import SessionKey
-from pyramid_pluggable_session.plugs import locking
-from pyramid_pluggable_session.plugs import expiry
+from pyramid_pluggable_session.plugs import expiry, locking
 from pyramid_pluggable_session.plugs.file import FilePlug
 from pyramid_pluggable_session.testing import PlugContract, session_key
 

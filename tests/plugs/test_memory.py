@@ -1,5 +1,3 @@
-import logging
-
 import pytest
 
 from pyramid_pluggable_session import clock
@@ -16,11 +14,6 @@ class TestMemoryPlug(PlugContract):
     def make_plug(self):
         plug = MemoryPlug()
         return lambda: plug
-
-    def test_warns_what_it_is_for(self, caplog):
-        with caplog.at_level(logging.WARNING, "pyramid_pluggable_session"):
-            MemoryPlug()
-        assert "single processes" in caplog.text
 
     def test_expiry_follows_the_clock(self, monkeypatch):
         plug, key = MemoryPlug(), SessionKey(new_session_id(), 1000.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
@@ -19,8 +18,6 @@ from ..settings import Option
 if TYPE_CHECKING:
     from ..interfaces import Key
 
-logger = logging.getLogger("pyramid_pluggable_session")
-
 # So many writes are always free of sweeping, or a handful of sessions would be swept all the time.
 _SWEEP_AFTER = 1000
 
@@ -36,12 +33,12 @@ class MemoryPlug:
     name: ClassVar[str] = "memory"
     options: ClassVar[tuple[Option, ...]] = ()
     outages: ClassVar[tuple[type[Exception], ...]] = ()
+    caution: ClassVar[str] = (
+        "Sessions are kept in the memory of this process: they end with it and no other process "
+        "sees them. The memory plug is for tests and single processes."
+    )
 
     def __init__(self, config: Any = None) -> None:
-        logger.warning(
-            "Sessions are kept in the memory of this process: they end with it and no other "
-            "process sees them. The memory plug is for tests and single processes."
-        )
         self._records: dict[str, tuple[bytes, float | None]] = {}
         self._writes = 0  # since the last sweep
         self._left = 0  # by the last sweep
