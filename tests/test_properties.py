@@ -144,7 +144,7 @@ ONLY_CHANGES = sorted(OPERATIONS.keys() - {"invalidate", "regenerate_id", "set t
 
 def scripts(names=tuple(OPERATIONS)):
     """Make what a view does with a session: some operations, one after the other."""
-    return st.lists(st.tuples(st.sampled_from(names), keys, values), min_size=1, max_size=4)
+    return st.lists(st.tuples(st.sampled_from(names), keys, values), min_size=1, max_size=8)
 
 
 def play(script, session):
@@ -199,6 +199,9 @@ class Histories(RuleBasedStateMachine):
         old_id = browser.client.session_id if stored is not None else None
         model = Model(deepcopy(stored or {}))
         model.timeout = browser.timeout
+        # Whatever it does, it looks at everything before and after.
+        everything = ("items", "a", None)
+        script = [everything, *script, everything]
         expected = play(script, model)
 
         results = browser.client.do(lambda session: play(script, session)).result
@@ -364,6 +367,7 @@ def value_at(state, path):
 
 
 def without_lists(state):
+    """Return a state that nothing can be appended to."""
     return {
         key: without_lists(value) if isinstance(value, dict) else value
         for key, value in state.items()
@@ -389,11 +393,21 @@ class TestMerging:
     @LAWS
     @given(states, states)
     def test_the_same_changes_on_both_sides_gives_them_once(self, base, both):
-        # But for appends: two equal ones are two, as flash messages are.
+        """But for appends: two equal ones are two, as flash messages are."""
         base, both = without_lists(base), without_lists(both)
         merged, conflicts = merge(base, both, deepcopy(both))
         assert same(merged, both)
         assert conflicts == []
+
+    @LAWS
+    @given(states, states)
+    def test_the_same_changes_on_both_sides_are_no_conflict(self, base, both):
+        assert merge(base, both, deepcopy(both))[1] == []
+
+    @LAWS
+    @given(values)
+    def test_the_same_default_set_by_both_sides_gives_it_once(self, value):
+        assert same(merge({}, {"k": value}, {"k": deepcopy(value)}), ({"k": value}, []))
 
     @LAWS
     @given(states)
@@ -460,7 +474,6 @@ class TestMerging:
     @LAWS
     @given(st.lists(values, max_size=3), st.lists(values), st.lists(values))
     def test_keeps_what_both_sides_appended_to_a_list(self, base, theirs, ours):
-        assume(not same(theirs, ours))
         merged, conflicts = merge({"k": base}, {"k": base + theirs}, {"k": base + ours})
         assert same(merged, {"k": base + theirs + ours})
         assert conflicts == []

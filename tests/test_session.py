@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 
 from apps import App
 from pyramid_pluggable_session import SessionAuthenticationHelper
+from pyramid_pluggable_session.session import Session
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ class TestDictionary:
             assert session != {"a": 1}
             assert session == session.copy()
             assert session != 5
-            other = session._factory(session.request)
+            other = Session(session.request, session._open_visit)
             assert session == other
             with pytest.raises(TypeError):
                 hash(session)

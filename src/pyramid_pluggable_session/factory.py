@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,18 +12,18 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.interfaces import ISessionFactory
 from zope.interface import implementer
 
-from . import clock, events
+from . import events
 from .cookie import CookieAttributes, SessionCookie
 from .interfaces import IPlugSession
 from .keyring import Keyring
-from .keys import handle
 from .options import CORE_OPTIONS, check_secrets, make_serializers
-from .record import Sealer, Unreadable
+from .record import Sealer
 from .responses import add_cookies, answer, become, vary_on_cookie
-from .session import CSRF_KEY, Session
+from .session import Session
 from .settings import parse
 from .storage import Storage
-from .store import Draft, Moved, Outcome, Store, Stored
+from .store import Outcome, Store
+from .visit import Visit
 
 log = logging.getLogger("pyramid_pluggable_session")
 
@@ -102,9 +101,37 @@ class SessionFactory:
 
     def __call__(self, request: Any) -> Session:
         """Return the session of a request. Nothing is read yet."""
-        session = Session(request, self)
-        request.add_response_callback(lambda _request, response: self._finish(session, response))
+        session = Session(request, self.open)
+
+        def finish(request: Any, response: Any, turn: int = 0) -> None:
+            if request.response_callbacks and turn < _MAX_TURNS:
+                # Others are still to come, and may change the session: let them go first.
+                request.add_response_callback(partial(finish, turn=turn + 1))
+            elif session.visit is not None:
+                self._finish(session.visit, response)
+
+        request.add_response_callback(finish)
         return session
+
+    def open(self, request: Any) -> Visit:
+        """Find the session that a request comes with, or begin a new one."""
+        plug = request.registry.queryUtility(IPlugSession)
+        if plug is None:
+            raise ConfigurationError(
+                "There is no storage for sessions. Set pluggable_session.plug, or call "
+                "config.set_session_plug('sqlite:///path/to/sessions.db')."
+            )
+        storage = Storage(plug, request)
+        store = self._store_for(storage)
+        found = self.cookie.read(request)
+        visit = Visit(request, found, storage, store, self.options["reissue_time"])
+        if found.session_id is not None:
+            visit.load(found.session_id)
+        elif found.rejected is not None:
+            log.info("refused a %s", found.rejected)
+            visit.notify(events.SessionRejected, "", found.rejected)
+        request.add_finished_callback(lambda _request: _check_saved(visit))
+        return visit
 
     def _store_for(self, storage: Storage) -> Store:
         if not storage.client_side:
@@ -113,203 +140,50 @@ class SessionFactory:
             self._client_side_store = self._make_store(Sealer(self._keyring, encrypt=True))
         return self._client_side_store
 
-    # Opening
-
-    def open(self, session: Session) -> dict[str, Any]:
-        """Load the session of the request, or make it a new one. Return its state."""
-        request = session.request
-        plug = request.registry.queryUtility(IPlugSession)
-        if plug is None:
-            raise ConfigurationError(
-                "There is no storage for sessions. Set pluggable_session.plug, or call "
-                "config.set_session_plug('sqlite:///path/to/sessions.db')."
-            )
-        storage = session._storage = Storage(plug, request)
-        session._store = self._store_for(storage)
-        now = session._accessed = clock.now()
-        found = self.cookie.read(request)
-        session._resign = found.resign
-        if found.session_id is not None:
-            session._cookie_sent = True
-            self._load(session, storage, found.session_id, now)
-        elif found.rejected is not None:
-            log.info("refused a %s", found.rejected)
-            self._notify(request, events.SessionRejected, "", found.rejected)
-        if session._state is None:
-            session._reset(now)
-        request.add_finished_callback(lambda _request: self._check_saved(session))
-        state = session._state
-        assert state is not None  # noqa: S101
-        return state
-
-    def _load(self, session: Session, storage: Storage, session_id: str, now: float) -> None:
-        request = session.request
+    def _finish(self, visit: Visit, response: Any) -> None:
+        """Save the session and tell the client."""
         try:
-            stored = session._store.load(storage, session_id)
-            if stored is None:
-                return
-            if isinstance(stored, Moved):
-                session._moved = True
-                return
-            reason = session._store.ended(stored.meta, now)
-            if reason is None:
-                state = stored.state()
-                session._stored_body = stored.body_as_loaded(session._store.serializer, state)
-                session._stored = stored
-                session._session_id = session_id
-                session._meta = stored.meta
-                session._new = False
-                session._state = state
-                return
-        except Unreadable as error:
-            log.warning("refused the record of session %s: %s", handle(session_id), error.reason)
-            session._store.clear(storage, session_id)
-            self._notify(
-                request, events.SessionRejected, handle(session_id), f"record: {error.reason}"
-            )
-            return
-        session._store.clear(storage, session_id)
-        self._notify(request, events.SessionEnded, handle(session_id), reason)
-
-    def end(self, session: Session) -> None:
-        """Delete what is stored of the session, and make it an empty new one."""
-        stored, storage = session._stored, session._storage
-        if stored is not None and storage is not None:
-            session._store.clear(storage, stored.session_id)
-            self._notify(
-                session.request, events.SessionEnded, handle(stored.session_id), "invalidated"
-            )
-        session._ended = True
-        session._reset(clock.now())
-
-    # Saving
-
-    def _finish(self, session: Session, response: Any) -> None:
-        """Save the session and tell the client, as a response callback."""
-        request = session.request
-        if request.response_callbacks and session._turns < _MAX_TURNS:
-            # Others are still to come, and may change the session: let them go first.
-            session._turns += 1
-            request.add_response_callback(
-                lambda _request, response: self._finish(session, response)
-            )
-            return
-        try:
-            if session._state is not None:
-                self._save(session, response)
+            self._save(visit, response)
         except Exception as error:
-            become(request, response, answer(request, error))
+            become(visit.request, response, answer(visit.request, error))
         finally:
-            session._finished = True
-            if session._state is not None:
-                vary_on_cookie(response)
+            visit.closed = True
+            vary_on_cookie(response)
 
-    def _save(self, session: Session, response: Any) -> None:
-        request = session.request
+    def _save(self, visit: Visit, response: Any) -> None:
+        request = visit.request
         failed = not self.options["set_on_exception"] and getattr(request, "exception", None)
-        outcome = None if failed else self._save_changes(session)
+        outcome = None if failed else visit.save()
         if outcome is Outcome.STORED:
-            max_age = self._max_age(session)
-            if session._cookie_due or max_age is not None:
-                add_cookies(response, self.cookie.set_headers(request, session.session_id, max_age))
-        elif outcome is None and session._ended and session._cookie_sent and not session._moved:
+            max_age = self._max_age(visit)
+            # A cookie with an age is sent with each write, as its age counts from then on.
+            if visit.needs_cookie or max_age is not None or visit.found.resign:
+                add_cookies(response, self.cookie.set_headers(request, visit.session_id, max_age))
+        elif outcome is None and visit.ended and visit.found.session_id and not visit.moved:
             add_cookies(response, self.cookie.delete_headers(request))
 
-    def _save_changes(self, session: Session) -> Outcome | None:
-        """Store what changed. Return None if nothing did."""
-        request, stored, storage = session.request, session._stored, session._storage
-        state, now = session._state, clock.now()
-        assert state is not None  # noqa: S101
-        assert storage is not None  # noqa: S101
-        if stored is None:
-            if not state:
-                return None
-            if session._moved:
-                return self._dropped(session, Outcome.MOVED)
-        elif not session._regenerate and not self._is_due(session, stored, now):
-            return None
-        meta = session._meta._replace(renewed=now)
-        draft = Draft(session.session_id, state, meta)
-        if stored is None:
-            outcome = session._store.create(storage, draft)
-            self._notify(request, events.SessionCreated, handle(draft.session_id))
-        elif session._regenerate:
-            # A token that another request asks for meanwhile may be known to an attacker.
-            draft.own_keys = (CSRF_KEY,)
-            outcome = session._store.move(storage, stored, draft)
-        else:
-            outcome = session._store.update(storage, stored, draft)
-        if outcome.dropped is not None:
-            return self._dropped(session, outcome)
-        if draft.conflicts:
-            log.warning(
-                "session %s: two requests changed %s at once; the later value stays",
-                handle(draft.session_id),
-                # A key may be whatever somebody typed, line breaks and all.
-                ", ".join(map(repr, draft.conflicts)),
-            )
-            self._notify(request, events.SessionConflict, handle(draft.session_id), draft.conflicts)
-        if session._regenerate and stored is not None:
-            former = handle(stored.session_id)
-            self._notify(request, events.SessionMoved, handle(draft.session_id), former)
-        session._meta = draft.meta
-        return outcome
-
-    def _is_due(self, session: Session, stored: Stored, now: float) -> bool:
-        """Whether there is something to store: a change, or a renewal."""
-        reissue_time = self._reissue_time(session)
-        if reissue_time is not None and now - stored.meta.renewed >= reissue_time:
-            return True
-        if session._meta != stored.meta:
-            return True
-        assert session._state is not None  # noqa: S101
-        return session._store.serializer.dumps(session._state) != session._stored_body
-
-    def _reissue_time(self, session: Session) -> float | None:
-        reissue_time: float | str | None = self.options["reissue_time"]
-        if isinstance(reissue_time, str):  # auto
-            timeout = session._store.timeout(session._meta)
-            return None if timeout is None else timeout / 10
-        return reissue_time
-
-    def _dropped(self, session: Session, outcome: Outcome) -> Outcome:
-        name = handle(session._stored.session_id) if session._stored else ""
-        log.info("session %s was %s by another request: changes dropped", name, outcome.dropped)
-        self._notify(session.request, events.SessionDropped, name, outcome.dropped)
-        return outcome
-
-    def _max_age(self, session: Session) -> int | None:
+    def _max_age(self, visit: Visit) -> int | None:
         """Return the age of the cookie in seconds, None for one that ends with the browser."""
         max_age: int | None = self.options["max_age"]
-        if session._meta.persistent is None:
+        if visit.meta.persistent is None:
             return max_age
-        if not session._meta.persistent:
+        if not visit.meta.persistent:
             return None
         # A user who is remembered is remembered for as long as the session may live.
-        timeout = session._store.timeout(session._meta)
+        timeout = visit.timeout
         return _LONGEST_AGE if timeout is None else max(max_age or 0, math.ceil(timeout))
-
-    def _check_saved(self, session: Session) -> None:
-        """Complain about changes that no response callback was there to save any more."""
-        if session._finished or sys.exc_info()[1] is not None:
-            return
-        if self._has_changes(session):
-            raise RuntimeError(
-                "The session was changed where no response callback runs any more (a NewResponse "
-                "subscriber, a script), so the change is not saved. Look into the session before "
-                "the response is made."
-            )
-
-    def _has_changes(self, session: Session) -> bool:
-        if session._stored is None:
-            return bool(session._state) and not session._moved
-        return session._store.serializer.dumps(session._state) != session._stored_body
-
-    def _notify(self, request: Any, event: Callable[..., Any], *about: Any) -> None:
-        registry = request.registry
-        if registry.has_listeners:
-            registry.notify(event(request, *about))
 
 
 _LONGEST_AGE = 400 * 24 * 3600  # in seconds; browsers cut a cookie's age to 400 days
 _MAX_TURNS = 16
+
+
+def _check_saved(visit: Visit) -> None:
+    """Complain about changes that no response callback was there to save any more."""
+    if visit.closed or sys.exc_info()[1] is not None or not visit.is_changed():
+        return
+    raise RuntimeError(
+        "The session was changed where no response callback runs any more (a NewResponse "
+        "subscriber, a script), so the change is not saved. Look into the session before the "
+        "response is made."
+    )

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from pyramid.interfaces import ISession
 from zope.interface import implementer
 
 from .keys import handle, new_session_id
-from .record import Meta
+from .visit import CSRF_KEY, Visit
 
 if TYPE_CHECKING:
-    from .factory import SessionFactory
-    from .storage import Operation, Storage
-    from .store import Store, Stored
-
-CSRF_KEY: Final = "_csrft_"
-"""Where Pyramid's session-based CSRF policies and this session keep the token."""
+    from .storage import Operation
 
 _FLASH_PREFIX: Final = "_f_"
 _REQUIRED: Final[Any] = object()
@@ -34,42 +29,33 @@ class Session(MutableMapping[str, Any]):
     back and would find it empty. ``dict(session)`` gives a plain one.
     """
 
-    # What the factory keeps with a session. `_state` is None until the first look inside.
-    _state: dict[str, Any] | None = None
-    _storage: Storage
-    _store: Store
-    _stored: Stored | None = None
-    _stored_body: bytes = b""
-    _session_id: str | None = None
-    _meta = Meta(0, 0)
-    _accessed: float = 0
-    _new = True
-    _moved = False
-    _ended = False
-    _regenerate = False
-    _cookie_sent = False
-    _resign = False
-    _finished = False
-    _turns = 0
+    visit: Visit | None = None
+    """What the factory needs at the end of the request; None before the first look inside."""
 
-    def __init__(self, request: Any, factory: SessionFactory) -> None:
+    def __init__(self, request: Any, open_visit: Callable[[Any], Visit]) -> None:
         self.request = request
-        self._factory = factory
+        self._open_visit = open_visit
+
+    def _opened(self) -> Visit:
+        """Return the visit, which begins now if this is the first look."""
+        if self.visit is None:
+            self.visit = self._open_visit(self.request)
+        return self.visit
 
     def _look(self) -> dict[str, Any]:
-        """Return the state, loaded now if this is the first look."""
-        state = self._state
-        return self._factory.open(self) if state is None else state
+        """Return the state."""
+        return self._opened().state
 
     def _change(self) -> dict[str, Any]:
         """Return the state for a change that is to be saved."""
-        if self._finished:
+        visit = self._opened()
+        if visit.closed:
             raise RuntimeError(
                 "The session was changed after it had been saved, when the response was on its "
                 "way; the change would be lost. Make it in the view, in a tween or in a response "
                 "callback."
             )
-        return self._look()
+        return visit.state
 
     # Reading
 
@@ -127,7 +113,7 @@ class Session(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         # No id and no data: this ends up in logs and error pages. And no look inside.
-        about = "unread" if self._state is None else f"{self.handle} with {len(self._state)} keys"
+        about = "unread" if self.visit is None else f"{self.handle} with {len(self)} keys"
         return f"<Session {about}>"
 
     # Changing
@@ -172,14 +158,12 @@ class Session(MutableMapping[str, Any]):
     @property
     def new(self) -> bool:
         """Whether the session began with this request."""
-        self._look()
-        return self._new
+        return self._opened().new
 
     @property
     def created(self) -> int:
         """When the session began, in epoch seconds."""
-        self._look()
-        return int(self._meta.created)
+        return int(self._opened().meta.created)
 
     def changed(self) -> None:
         """Do nothing but look inside: changes are found without being told of.
@@ -195,7 +179,7 @@ class Session(MutableMapping[str, Any]):
         new id; else the response deletes the cookie.
         """
         self._change()
-        self._factory.end(self)
+        self._opened().end()
 
     def flash(self, msg: Any, queue: str = "", allow_duplicate: bool = True) -> None:
         """Append a message to the flash queue, twice only if ``allow_duplicate``."""
@@ -228,10 +212,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def session_id(self) -> str:
         """The id: 64 hexadecimal digits. Whoever has it and the secret has the session."""
-        self._look()
-        if self._session_id is None:
-            self._session_id = new_session_id()
-        return self._session_id
+        return self._opened().session_id
 
     @property
     def handle(self) -> str:
@@ -241,20 +222,17 @@ class Session(MutableMapping[str, Any]):
     @property
     def accessed(self) -> int:
         """When this request first looked inside, in epoch seconds."""
-        self._look()
-        return int(self._accessed)
+        return int(self._opened().accessed)
 
     @property
     def renewed(self) -> int:
         """When the session was last stored, in epoch seconds: the idle timeout counts from here."""
-        self._look()
-        return int(self._meta.renewed)
+        return int(self._opened().meta.renewed)
 
     @property
     def expires_at(self) -> float | None:
         """When the session ends unless it is renewed, in epoch seconds; None for never."""
-        self._look()
-        return self._store.expires_at(self._meta)
+        return self._opened().expires_at
 
     @property
     def timeout(self) -> float | None:
@@ -262,15 +240,13 @@ class Session(MutableMapping[str, Any]):
 
         Set it to give one session, say of a user who wants to be remembered, its own.
         """
-        self._look()
-        return self._store.timeout(self._meta)
+        return self._opened().timeout
 
     @timeout.setter
     def timeout(self, seconds: float | None) -> None:
         if seconds is not None and not 0 <= seconds < float("inf"):
             raise ValueError("session.timeout must be a number of seconds, 0 or more, or None")
-        self._change()
-        self._meta = self._meta._replace(timeout=None if seconds is None else float(seconds))
+        self._change_meta(timeout=None if seconds is None else float(seconds))
 
     @property
     def persistent(self) -> bool | None:
@@ -278,13 +254,11 @@ class Session(MutableMapping[str, Any]):
 
         True gives it the age of ``max_age``, or of the idle timeout where that is not set.
         """
-        self._look()
-        return self._meta.persistent
+        return self._opened().meta.persistent
 
     @persistent.setter
     def persistent(self, value: bool | None) -> None:
-        self._change()
-        self._meta = self._meta._replace(persistent=value)
+        self._change_meta(persistent=value)
 
     def regenerate_id(self) -> None:
         """Keep the data under a new id, with a new CSRF token.
@@ -293,31 +267,16 @@ class Session(MutableMapping[str, Any]):
         known to somebody before is of no use after (session fixation).
         """
         state = self._change()
-        self._session_id = None
-        self._regenerate = True
+        self._opened().regenerate_id()
         if CSRF_KEY in state:
             self.new_csrf_token()
 
     @property
     def operations(self) -> tuple[Operation, ...]:
         """What was done to the storage for this request so far, oldest first."""
-        return () if self._state is None else tuple(self._storage.operations)
+        return () if self.visit is None else self.visit.operations
 
-    @property
-    def _cookie_due(self) -> bool:
-        """Whether the client has no cookie yet, or one that is not right any more."""
-        return (
-            self._stored is None
-            or self._regenerate
-            or self._resign
-            or self._stored.meta.persistent != self._meta.persistent
-        )
-
-    def _reset(self, now: float) -> None:
-        """Become an empty new session."""
-        self._state = {}
-        self._stored = None
-        self._session_id = None
-        self._meta = Meta(now, now)
-        self._new = True
-        self._regenerate = False
+    def _change_meta(self, **changes: Any) -> None:
+        self._change()
+        visit = self._opened()
+        visit.meta = visit.meta._replace(**changes)

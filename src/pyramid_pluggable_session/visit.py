@@ -1,0 +1,198 @@
+"""What one request finds of its session, and what becomes of it: loaded, changed, ended, saved.
+
+The session (what the application sees) and the factory (cookies and responses) share this, and
+neither knows the other's side.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from . import clock, events
+from .cookie import Found
+from .keys import handle, new_session_id
+from .record import Meta, Unreadable
+from .storage import Operation, Storage
+from .store import Draft, Moved, Outcome, Store, Stored
+
+log = logging.getLogger("pyramid_pluggable_session")
+
+CSRF_KEY: Final = "_csrft_"
+"""Where Pyramid's session-based CSRF policies and the session keep the token."""
+
+
+class Visit:
+    """The session of one request, from its first look inside to the response.
+
+    ``state`` is the data and ``meta`` what is known beside it; both are changed in place, and
+    :meth:`save` finds out. ``moved`` is true if the client came with an id that was given up a
+    moment ago: its changes are dropped. ``closed`` is true when the last moment to save is over.
+    """
+
+    state: dict[str, Any]
+    meta: Meta
+    new: bool
+
+    def __init__(
+        self,
+        request: Any,
+        found: Found,
+        storage: Storage,
+        store: Store,
+        reissue_time: float | str | None,
+    ) -> None:
+        """Begin as an empty new session.
+
+        ``found`` is what the client's cookies said; only the factory looks at it. ``reissue_time`` is in seconds; ``auto`` is a tenth of the session's idle timeout.
+        """
+        self.request = request
+        self.found = found
+        self.accessed = clock.now()
+        self.moved = False
+        self.ended = False
+        self.closed = False
+        self._storage = storage
+        self._store = store
+        self._reissue_time = reissue_time
+        self._begin(self.accessed)
+
+    def _begin(self, now: float) -> None:
+        self.state = {}
+        self.meta = Meta(now, now)
+        self.new = True
+        self._stored: Stored | None = None
+        self._stored_body = b""
+        self._session_id: str | None = None
+        self._regenerate = False
+
+    def load(self, session_id: str) -> None:
+        """Become the session with this id, if there is one and it is not over."""
+        try:
+            stored = self._store.load(self._storage, session_id)
+            if isinstance(stored, Moved):
+                self.moved = True
+            if not isinstance(stored, Stored):
+                return
+            reason = self._store.ended(stored.meta, self.accessed)
+            if reason is None:
+                self.state = stored.state()
+                self._stored_body = stored.body_as_loaded(self._store.serializer, self.state)
+                self._stored = stored
+                self._session_id = session_id
+                self.meta = stored.meta
+                self.new = False
+                return
+        except Unreadable as error:
+            log.warning("refused the record of session %s: %s", handle(session_id), error.reason)
+            self._store.clear(self._storage, session_id)
+            self.notify(events.SessionRejected, handle(session_id), f"record: {error.reason}")
+            return
+        self._store.clear(self._storage, session_id)
+        self.notify(events.SessionEnded, handle(session_id), reason)
+
+    @property
+    def session_id(self) -> str:
+        """The id; drawn when it is first asked for if the session is new."""
+        if self._session_id is None:
+            self._session_id = new_session_id()
+        return self._session_id
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the session ends unless it is renewed, in epoch seconds; None for never."""
+        return self._store.expires_at(self.meta)
+
+    @property
+    def timeout(self) -> float | None:
+        """The idle timeout in seconds; None for none."""
+        return self._store.timeout(self.meta)
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """What was done to the storage so far, oldest first."""
+        return tuple(self._storage.operations)
+
+    @property
+    def needs_cookie(self) -> bool:
+        """Whether the client has no cookie yet for what was saved, or one of another lifetime."""
+        return (
+            self._stored is None
+            or self._regenerate
+            or self._stored.meta.persistent != self.meta.persistent
+        )
+
+    def regenerate_id(self) -> None:
+        """Go on under a new id."""
+        self._session_id = None
+        self._regenerate = True
+
+    def end(self) -> None:
+        """Delete what is stored, and begin anew as an empty new session."""
+        if self._stored is not None:
+            self._store.clear(self._storage, self._stored.session_id)
+            self.notify(events.SessionEnded, handle(self._stored.session_id), "invalidated")
+        self.ended = True
+        self._begin(clock.now())
+
+    def is_changed(self) -> bool:
+        """Tell whether the data is another than when it was loaded."""
+        if self._stored is None:
+            return bool(self.state) and not self.moved
+        return self._store.serializer.dumps(self.state) != self._stored_body
+
+    def save(self) -> Outcome | None:
+        """Store what changed, or renew what is due. Return None if there was nothing to do."""
+        now = clock.now()
+        if self._stored is None:
+            if not self.state:
+                return None
+            if self.moved:
+                return self._dropped(Outcome.MOVED)
+        elif not self._regenerate and not self._is_due(self._stored, now):
+            return None
+        draft = Draft(self.session_id, self.state, self.meta._replace(renewed=now))
+        outcome = self._store_draft(draft)
+        if outcome.dropped is not None:
+            return self._dropped(outcome)
+        self.meta = draft.meta
+        name = handle(draft.session_id)
+        if draft.conflicts:
+            # A key may be whatever somebody typed, line breaks and all.
+            keys = ", ".join(map(repr, draft.conflicts))
+            log.warning("session %s: two requests changed %s; the later value stays", name, keys)
+            self.notify(events.SessionConflict, name, draft.conflicts)
+        if self._stored is None:
+            self.notify(events.SessionCreated, name)
+        elif self._regenerate:
+            self.notify(events.SessionMoved, name, handle(self._stored.session_id))
+        return outcome
+
+    def _store_draft(self, draft: Draft) -> Outcome:
+        if self._stored is None:
+            return self._store.create(self._storage, draft)
+        if self._regenerate:
+            # A token that another request asks for meanwhile may be known to an attacker.
+            draft.own_keys = (CSRF_KEY,)
+            return self._store.move(self._storage, self._stored, draft)
+        return self._store.update(self._storage, self._stored, draft)
+
+    def _is_due(self, stored: Stored, now: float) -> bool:
+        reissue_time = self._reissue_time
+        if isinstance(reissue_time, str):  # auto
+            reissue_time = None if self.timeout is None else self.timeout / 10
+        if reissue_time is not None and now - stored.meta.renewed >= reissue_time:
+            return True
+        return self.meta != stored.meta or self.is_changed()
+
+    def _dropped(self, outcome: Outcome) -> Outcome:
+        name = handle(self._stored.session_id) if self._stored else ""
+        log.info("session %s was %s by another request: changes dropped", name, outcome.dropped)
+        self.notify(events.SessionDropped, name, outcome.dropped)
+        return outcome
+
+    def notify(self, event: Any, *about: Any) -> None:
+        """Tell the application's subscribers of an event."""
+        registry = self.request.registry
+        if registry.has_listeners:
+            registry.notify(event(self.request, *about))
