@@ -44,7 +44,8 @@ class Visit:
     ) -> None:
         """Begin as an empty new session.
 
-        ``found`` is what the client's cookies said; only the factory looks at it. ``reissue_time`` is in seconds; ``auto`` is a tenth of the session's idle timeout.
+        ``found`` is what the client's cookies said; only the factory looks at it.
+        ``reissue_time`` is in seconds; ``auto`` is a tenth of the session's idle timeout.
         """
         self.request = request
         self.found = found

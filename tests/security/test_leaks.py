@@ -287,7 +287,7 @@ class TestErrors:
         app = App()
         client = secrets.of(visitor(app, word=VALUE))
         monkeypatch.setattr(
-            "pyramid_pluggable_session.session.new_session_id", lambda: client.session_id
+            "pyramid_pluggable_session.visit.new_session_id", lambda: client.session_id
         )
         error, shown = error_of(lambda: visitor(app, word=VALUE), SessionConflict)
         assert secrets.in_(shown, repr(error), error.args) == []
