@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from pyramid.events import ApplicationCreated
 from pyramid.exceptions import ConfigurationError
 from pyramid.interfaces import ISessionFactory
 from pyramid.tweens import EXCVIEW, INGRESS
@@ -41,7 +40,6 @@ def includeme(config: Any) -> None:
         config.set_session_plug(options["plug"])
     config.add_tween("pyramid_pluggable_session.tweens.refusal_tween_factory", under=EXCVIEW)
     config.add_tween("pyramid_pluggable_session.tweens.outage_tween_factory", under=INGRESS)
-    config.add_subscriber(_check_application, ApplicationCreated)
 
 
 def set_session_plug(config: Any, plug: Any) -> None:
@@ -66,9 +64,8 @@ def set_session_plug(config: Any, plug: Any) -> None:
     config.action(IPlugSession, register, introspectables=(introspectable,))
 
 
-def _check_application(event: Any) -> None:
-    """Find the mistakes that only the finished configuration shows."""
-    registry = event.app.registry
+def check_application(registry: Any) -> None:
+    """Raise ConfigurationError for the mistakes that only the finished configuration shows."""
     if not isinstance(registry.queryUtility(ISessionFactory), SessionFactory):
         return
     plug = registry.queryUtility(IPlugSession)

@@ -38,8 +38,8 @@ def add_cookies(response: Any, headers: list[tuple[str, str]]) -> None:
 def vary_on_cookie(response: Any) -> None:
     """Tell caches that the response depends on the cookie (RFC 9110, section 12.5.5)."""
     # Not response.vary: it knows one header, and an application may have sent several.
-    said = ",".join(response.headers.getall("Vary"))
-    names = [name.strip() for name in said.split(",") if name.strip()]
+    said = [value for name, value in response.headerlist if name.lower() == "vary"]
+    names = [name.strip() for name in ",".join(said).split(",") if name.strip()]
     if not any(name.lower() in ("cookie", "*") for name in names):
         response.headers["Vary"] = ", ".join([*names, "Cookie"])
 

@@ -8,6 +8,7 @@ from typing import Any
 from pyramid.exceptions import BadCSRFToken
 from pyramid.interfaces import ICSRFStoragePolicy
 
+from .config import check_application
 from .errors import PlugUnavailable
 from .responses import unavailable
 from .session import Session
@@ -40,7 +41,13 @@ def refusal_tween_factory(handler: Handler, registry: Any) -> Handler:
 
 
 def outage_tween_factory(handler: Handler, registry: Any) -> Handler:
-    """Make the tween that answers an outage of the storage which no exception view handled."""
+    """Make the tween that answers an outage of the storage which no exception view handled.
+
+    Tweens are made when the application is made, so this is also where the configuration is
+    checked. A subscriber of ApplicationCreated would do, but a registry with any subscriber at all
+    notifies four events with each request.
+    """
+    check_application(registry)
 
     def outage_tween(request: Any) -> Any:
         try:
