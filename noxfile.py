@@ -29,14 +29,14 @@ SHORT = {"3.10": "2.1", "3.11": "2.0", "3.12": "2.1", "3.13": "2.0"}
     ],
 )
 def tests(session: nox.Session, pyramid: str) -> None:
-    """Run the tests, but for those in a browser: they do not depend on these versions."""
+    """Run the tests, but for those that do not depend on these versions."""
     session.install(
         "--editable",
         ".",
         *PYRAMIDS[pyramid],
         *nox.project.dependency_groups(PYPROJECT, "suite"),
     )
-    session.run("python", "-m", "pytest", "-m", "not soak and not browser", *session.posargs)
+    session.run("python", "-m", "pytest", "-m", "not soak and not slow and not browser", *session.posargs)
 
 
 @nox.session(default=False)

@@ -11,6 +11,8 @@ import pytest
 from apps import App
 from pyramid_pluggable_session.interfaces import IPlugSession
 
+pytestmark = pytest.mark.slow
+
 PROCESSES = 8
 REQUESTS = 200
 ROUNDS = 1000
