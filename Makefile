@@ -5,7 +5,7 @@ PYTHON ?= python3
 PLUG ?=
 PORT ?=
 ARGS ?=
-COVERAGE_AT_LEAST ?= 0
+COVERAGE_AT_LEAST ?= 100
 
 # What the tests drive as a person or an application would: the program and its Debian package.
 # A test whose program is missing is skipped; REQUIRE_SERVERS=1 makes it fail.

@@ -36,7 +36,9 @@ def tests(session: nox.Session, pyramid: str) -> None:
         *PYRAMIDS[pyramid],
         *nox.project.dependency_groups(PYPROJECT, "suite"),
     )
-    session.run("python", "-m", "pytest", "-m", "not soak and not slow and not browser", *session.posargs)
+    session.run(
+        "python", "-m", "pytest", "-m", "not soak and not slow and not browser", *session.posargs
+    )
 
 
 @nox.session(default=False)

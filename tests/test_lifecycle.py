@@ -549,6 +549,18 @@ class TestTwoRequestsAtOnce:
         self.both(app, client, lambda s: None, dict)
         assert app.plug.taken() == ["loads", "loads", "swap", "swap", "loads"]
 
+    def test_own_timeout_and_persistence_survive_a_change_of_the_other(self, app):
+        client = app.client()
+        client.do(put(a=1))
+
+        def remember(session):
+            session.timeout = 99
+            session.persistent = True
+
+        self.both(app, client, remember, put(a=2))
+        seen = client.do(lambda s: (s.timeout, s.persistent, s["a"])).result
+        assert seen == (99, True, 2)
+
     def test_own_timeout_set_by_the_other_survives(self, app):
         client = app.client()
         client.do(put(a=1))
@@ -661,6 +673,18 @@ class TestTheErrorsResponse:
             return request.response
 
         assert app.client().request(view, status=500).text == "sorry"
+
+    def test_may_be_the_very_same_object(self):
+        shared = Response("both")
+
+        def view(request):
+            request.session["a"] = object()
+            return shared
+
+        def configure(config):
+            config.add_exception_view(lambda error, request: shared, context=Exception)
+
+        assert App(configure=configure).client().request(view).text == "both"
 
     def test_closes_what_the_view_wanted_to_send(self):
         closed = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from pyramid.csrf import SessionCSRFStoragePolicy
+from pyramid.csrf import CookieCSRFStoragePolicy, SessionCSRFStoragePolicy
 from pyramid.interfaces import ISession
 from pyramid.renderers import render
 from pyramid.request import Request
@@ -194,6 +194,21 @@ class TestCsrf:
         )
         assert response.json == "fine"
         client.request(lambda r: "", method="POST", headers={"X-CSRF-Token": "no"}, status=400)
+
+    @pytest.mark.parametrize("policy", [SessionCSRFStoragePolicy(), CookieCSRFStoragePolicy()])
+    def test_what_a_refused_stranger_has_beside_a_token_is_kept(self, policy):
+        def configure(config):
+            config.set_default_csrf_options(require_csrf=True)
+            config.set_csrf_storage_policy(policy)
+            config.add_subscriber(
+                lambda event: event.request.session.update(seen=True),
+                "pyramid.interfaces.INewRequest",
+            )
+
+        app = App(configure=configure)
+        client = app.client()
+        client.request(lambda request: {}, method="POST", status=400)
+        assert client.data()["seen"] is True
 
     def test_the_token_stays_until_a_new_one_is_asked_for(self, client):
         token = result(client, lambda s: s.get_csrf_token())

@@ -144,8 +144,8 @@ class SessionFactory:
         """Save the session and tell the client."""
         try:
             self._save(visit, response)
-        except Exception as error:
-            become(visit.request, response, answer(visit.request, error))
+        except Exception:
+            become(visit.request, response, answer(visit.request))
         finally:
             visit.closed = True
             vary_on_cookie(response)

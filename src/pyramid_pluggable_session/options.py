@@ -101,7 +101,8 @@ def hash_algorithm(value: Any) -> str:
     """Convert to the name of an algorithm that HMAC can use."""
     try:
         name = text(value)
-        if hmac.new(b"", b"", name).digest_size >= _SHORTEST_TAG_BYTES:
+        # No digest at all: SHAKE, in Pythons that let HMAC have it.
+        if hmac.new(b"", b"", name).digest_size >= _SHORTEST_TAG_BYTES:  # pragma: no branch
             return name
     except (ValueError, TypeError):
         pass
@@ -141,7 +142,8 @@ def make_serializers(specs: tuple[Any, ...]) -> list[Serializer]:
 CORE_OPTIONS: Final = (
     Option("secret", secret_lines, REQUIRED,
            f"A long random text, known to nobody. Make one with: {MAKE_A_SECRET} "
-           "Several lines are several secrets: the first seals, all unseal.", secret=True),
+           "Several lines are several secrets: the first seals, all unseal. To change it, add the "
+           "new one below the old one on every server, and only then move it up.", secret=True),
     Option("cookie_name", text, "session", "Name of the cookie."),
     Option("max_age", or_none(integer), 864000,
            "Age of the cookie in seconds; none for one that ends with the browser."),

@@ -44,14 +44,12 @@ def vary_on_cookie(response: Any) -> None:
         response.headers["Vary"] = ", ".join([*names, "Cookie"])
 
 
-def answer(request: Any, error: Exception) -> Any:
-    """Return the application's response to an error.
+def answer(request: Any) -> Any:
+    """Return the application's response to the error that is being handled.
 
     Response callbacks run outside of the tweens, so nobody else would show it to the exception
     views.
     """
-    if not hasattr(request, "invoke_exception_view"):  # a DummyRequest
-        raise error
     try:
         return request.invoke_exception_view(reraise=True)
     except PlugUnavailable as outage:

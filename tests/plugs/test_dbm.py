@@ -1,6 +1,7 @@
 import contextlib
 import dbm
 import dbm.dumb
+import errno
 import importlib.util
 import os
 import stat
@@ -398,3 +399,53 @@ class TestPurge:
 def test_dumb_has_the_class_that_is_used():
     # It is not public; dumb_rollback says why it is used all the same.
     assert issubclass(dumb_rollback.dumb._Database, dumb_rollback.MutableMapping)
+
+
+class TestErrorsInTheMiddle:
+    @pytest.fixture
+    def plug(self, path):
+        return DbmPlug(path=path, module="dumb", purge_interval=None)
+
+    def test_no_journal_no_change(self, plug, monkeypatch):
+        key = session_key()
+        plug.dumps(key, None, b"old")
+
+        def fail(*args):
+            raise OSError(errno.ENOSPC, "no space")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", fail)
+            with pytest.raises(OSError, match="no space"):
+                plug.dumps(key, None, b"new")
+        assert plug.loads(key, None) == b"old"
+
+    def test_a_change_that_fails_is_undone_at_once(self, plug, path, monkeypatch):
+        key = session_key()
+        plug.dumps(key, None, b"old")
+
+        def fail(self, key, value):
+            raise OSError(errno.EIO, "input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("dbm.dumb._Database.__setitem__", fail)
+            with pytest.raises(OSError, match="input/output"):
+                plug.dumps(key, None, b"new")
+        assert plug.loads(key, None) == b"old"
+        assert not os.path.exists(f"{path}.journal")
+
+
+def test_an_empty_file_of_a_process_that_was_killed_is_no_hindrance(path):
+    open(path, "wb").close()
+    os.chmod(path, 0o600)
+    plug, key = DbmPlug(path=path), session_key()
+    plug.dumps(key, None, b"record")
+    assert plug.loads(key, None) == b"record"
+
+
+@pytest.mark.skipif(not HAS_SQLITE3, reason="this Python lacks dbm.sqlite3")
+def test_a_purge_of_another_module_is_bounded(path):
+    plug = DbmPlug(path=path, module="sqlite3", purge_interval=None)
+    for _ in range(2 * 200 + 1):
+        plug.dumps(session_key(-1), None, b"expired")
+    assert plug._purge(time.monotonic() - 1) == 200
+    assert plug.purge() == 201

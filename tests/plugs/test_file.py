@@ -315,3 +315,16 @@ class TestPurge:
 
 def session_key_of(key, expires_in):
     return SessionKey(key.session_id, clock.now() + expires_in)
+
+
+def test_a_record_that_goes_while_others_are_listed_is_left_out(tmp_path, monkeypatch):
+    plug = FilePlug(path=tmp_path / "sessions")
+    key = session_key(60)
+    plug.dumps(key, None, b"record")
+    ids = plug._shards.ids
+    monkeypatch.setattr(
+        plug._shards,
+        "ids",
+        lambda shard: [*ids(shard), *([shard + "0" * 62] if shard == "00" else [])],
+    )
+    assert [each.session_id for each in plug.scan()] == [key.session_id]

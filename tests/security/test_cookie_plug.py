@@ -341,3 +341,11 @@ class TestTheDocumentedWeakness:
         assert browser["session"] != kept["session"]
         kept["session"] = browser["session"]
         assert kept.do().result == {}
+
+
+class TestWithoutATimeout:
+    def test_the_cookies_last_as_long_as_browsers_allow(self):
+        app = App(plug="cookie", timeout="none")
+        data = set_cookies(app.client().do(lambda session: session.update(a=1)))[-1]
+        assert data.startswith("session.0=")
+        assert "; Max-Age=34560000;" in data
