@@ -59,6 +59,10 @@ class Storage:
             self._call("swap", len(data), lambda: self.plug.swap(key, self.request, expected, data))
         )
 
+    def purge(self) -> int:
+        """Delete the expired records and return how many. Only if the plug can."""
+        return int(self._call("purge", 0, self.plug.purge))
+
     def _call(self, name: str, size: int, operation: Callable[[], _T]) -> _T:
         """Do an operation. Here alone the exceptions of drivers become ours."""
         started = time.perf_counter()

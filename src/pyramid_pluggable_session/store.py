@@ -93,7 +93,10 @@ class Outcome(enum.Enum):
     @property
     def dropped(self) -> DropReason | None:
         """Why nothing was stored; None if something was."""
-        return {Outcome.ENDED: "ended", Outcome.MOVED: "moved"}.get(self)  # type: ignore[return-value]
+        return _DROPPED.get(self)
+
+
+_DROPPED: dict[Outcome, DropReason] = {Outcome.ENDED: "ended", Outcome.MOVED: "moved"}
 
 
 class Store:

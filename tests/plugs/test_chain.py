@@ -189,6 +189,17 @@ class TestFailures:
         assert {record.levelno for record in caplog.records} == {logging.WARNING}
         assert "chain: going on without the front plug" in caplog.text
 
+    def test_a_front_plug_that_cannot_be_purged_does_not_keep_the_authority_from_it(
+        self, authority
+    ):
+        class Stuck(CountingPlug):
+            def purge(self):
+                raise OSError(5, "input/output error")
+
+        chain = ChainPlug(None, plugs=[Stuck(), authority])
+        authority.dumps(session_key(-1), None, b"expired")
+        assert chain.purge() == 1
+
     def test_an_authority_that_fails_is_an_outage(self, front):
         chain = ChainPlug(None, plugs=[front, self.Down()])
         key = session_key()

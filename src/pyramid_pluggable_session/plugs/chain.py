@@ -125,9 +125,9 @@ class ChainPlug:
         """Purge every plug that can; return how many records the authority had."""
         for plug in self.front:
             if IPurgePlug.providedBy(plug):
-                plug.purge()
-        count: int = self.authority.purge()
-        return count
+                with _going_on():
+                    Storage(plug, None).purge()
+        return Storage(self.authority, None).purge()
 
     def _forward(self, session: Key, request: Any, data: bytes, now: float) -> None:
         until = now + self.fresh
