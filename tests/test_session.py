@@ -243,6 +243,23 @@ class TestLogin:
         assert data.pop("_csrft_")
         assert data == {"auth.userid": "bob"}
 
+    def test_what_comes_late_for_the_user_before_does_not_undo_the_login(self, app, client):
+        client.request(lambda request: self.helper.remember(request, "ada"))
+        late = app.client(client.cookie)
+        client.request(lambda request: self.helper.remember(request, "bob"))
+        app.event_names()
+        response = late.do(lambda session: session.update(tab="of ada"))
+        assert response.headers.getall("Set-Cookie") == []
+        assert app.event_names() == ["SessionDropped:moved"]
+        assert client.data()["auth.userid"] == "bob"
+
+    def test_another_user_with_the_cookie_plug(self):
+        client = App(plug="cookie").client()
+        client.request(lambda request: self.helper.remember(request, "ada"))
+        client.do(lambda session: session.update(a=1))
+        client.request(lambda request: self.helper.remember(request, "bob"))
+        assert set(client.data()) == {"auth.userid", "_csrft_"}
+
     def test_the_same_user_again_keeps_the_session(self, client):
         client.request(lambda request: self.helper.remember(request, "ada"))
         client.request(lambda request: self.helper.remember(request, "ada"))

@@ -23,7 +23,7 @@ class SessionAuthenticationHelper(authentication.SessionAuthenticationHelper):  
         """
         session = request.session
         if session.get(self.userid_key, userid) != userid:
-            session.invalidate()
+            session.start_over()
         session.regenerate_id()
         session[self.userid_key] = userid
         policy = request.registry.queryUtility(ICSRFStoragePolicy)

@@ -181,6 +181,15 @@ class Session(MutableMapping[str, Any]):
         self._change()
         self._opened().end()
 
+    def start_over(self) -> None:
+        """End the session to go on with another one, as when another user logs in.
+
+        As :meth:`invalidate`, and for a minute the old id is known as given up: requests that still
+        come with it get no session of their own, whose cookie would take the new one's place.
+        """
+        self._change()
+        self._opened().end(moved=True)
+
     def flash(self, msg: Any, queue: str = "", allow_duplicate: bool = True) -> None:
         """Append a message to the flash queue, twice only if ``allow_duplicate``."""
         messages = self._change().setdefault(_FLASH_PREFIX + queue, [])

@@ -172,6 +172,18 @@ class Store:
         """Delete what is stored under an id."""
         storage.clear(SessionKey(session_id, None))
 
+    def give_up(self, storage: Storage, session_id: str) -> None:
+        """Delete what is stored under an id, and mark the id as moved."""
+        if storage.client_side:
+            self.clear(storage, session_id)
+        else:
+            storage.dumps(*self._moved_mark(session_id))
+
+    def _moved_mark(self, session_id: str) -> tuple[SessionKey, bytes]:
+        now = clock.now()
+        record = Record(Kind.MOVED, Meta(now, now), self.serializer.name, b"")
+        return SessionKey(session_id, now + MOVED_FOR), self._sealer.seal(session_id, record)
+
     # Saving
 
     def create(self, storage: Storage, draft: Draft) -> Outcome:
@@ -210,11 +222,7 @@ class Store:
         if storage.client_side:
             # There is one place, and the new record is in it.
             return Outcome.STORED
-        now = clock.now()
-        mark = self._sealer.seal(
-            stored.session_id, Record(Kind.MOVED, Meta(now, now), self.serializer.name, b"")
-        )
-        mark_key = SessionKey(stored.session_id, now + MOVED_FOR)
+        mark_key, mark = self._moved_mark(stored.session_id)
         try:
             for attempt in range(_ATTEMPTS):
                 if self._replace(storage, stored, mark_key, mark):

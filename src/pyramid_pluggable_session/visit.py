@@ -128,10 +128,14 @@ class Visit:
         self._session_id = None
         self._regenerate = True
 
-    def end(self) -> None:
-        """Delete what is stored, and begin anew as an empty new session."""
+    def end(self, moved: bool = False) -> None:
+        """Delete what is stored, and begin anew as an empty new session.
+
+        With ``moved``, requests that still come with the old id are treated as after a move.
+        """
         if self._stored is not None:
-            self._store.clear(self._storage, self._stored.session_id)
+            delete = self._store.give_up if moved else self._store.clear
+            delete(self._storage, self._stored.session_id)
             self.notify(events.SessionEnded, handle(self._stored.session_id), "invalidated")
         self.ended = True
         self._begin(clock.now())
