@@ -19,9 +19,17 @@ _DIRECTIVE = re.compile(r"""[^\s,="]+(?:\s*=\s*(?:"[^"]*"|[^\s,"]*))?""")  # RFC
 def add_cookies(response: Any, headers: list[tuple[str, str]]) -> None:
     """Set the cookies, and keep the response out of shared caches (RFC 9111, section 7.3).
 
-    What the application said about caching stays, as far as it does not let shared caches in.
+    A cookie that the response sets already is set anew: one name should not come twice (RFC 6265,
+    section 4.1.1), as when a session ends and another one begins. What the application said about
+    caching stays, as far as it does not let shared caches in.
     """
-    response.headerlist.extend(headers)
+    names = {value.partition("=")[0] for _, value in headers}
+    others = [
+        (name, value)
+        for name, value in response.headerlist
+        if name.lower() != "set-cookie" or value.partition("=")[0] not in names
+    ]
+    response.headerlist = [*others, *headers]
     # WebOb's cache_control reads only the last of several headers, and minds the case.
     said = ", ".join(response.headers.getall("Cache-Control"))
     directives = {each.group().lower(): each.group() for each in _DIRECTIVE.finditer(said)}

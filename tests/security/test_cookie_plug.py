@@ -343,6 +343,20 @@ class TestTheDocumentedWeakness:
         assert kept.do().result == {}
 
 
+class TestEndedAndBegunAnewInOneRequest:
+    def test_the_new_session_is_what_is_left(self, browser):
+        def change_user(session):
+            session.invalidate()
+            session["user"] = "another"
+
+        before = browser["session"]
+        response = browser.do(change_user)
+        assert browser["session"] != before
+        assert browser.do().result == {"user": "another"}
+        names = [line.partition("=")[0] for line in set_cookies(response)]
+        assert sorted(names) == ["session", "session.0"]
+
+
 class TestWithoutATimeout:
     def test_the_cookies_last_as_long_as_browsers_allow(self):
         app = App(plug="cookie", timeout="none")

@@ -136,7 +136,7 @@ def _prepare_once(connection: sqlite3.Connection) -> None:
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             mark = _APPLICATION_ID
     except BaseException:
-        if connection.in_transaction:  # some errors have ended it already
+        if connection.in_transaction:  # pragma: no branch (a full disk has ended it already)
             connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
