@@ -28,7 +28,6 @@ _VALUE: Final = re.compile(
 )
 _MOST_PARTS: Final = 99
 _LONGEST_AGE: Final = 400 * 24 * 3600
-_PENDING: Final = "pyramid_pluggable_session.cookies"
 
 
 @implementer(IClientSidePlug)
@@ -101,22 +100,18 @@ class CookiePlug:
     def _respond(
         self, request: Any, attributes: CookieAttributes, cookies: dict[str, tuple[str, int]]
     ) -> None:
-        """Note what the response shall set; parts of a longer record before are deleted."""
+        """Have the response set these cookies, and delete further parts of a longer record."""
         wanted = dict(cookies)
         for i in range(len(cookies), _MOST_PARTS):
             if not cookie_values(request, f"{attributes.name}.{i}"):
                 break
             wanted[f"{attributes.name}.{i}"] = ("", 0)
-        if _PENDING not in request.environ:
-            request.add_response_callback(_set_pending)
-        # The last word of a request is the one that counts.
-        request.environ[_PENDING] = (attributes, wanted)
 
+        def set_cookies(request: Any, response: Any) -> None:
+            for name, (value, age) in wanted.items():
+                add_cookies(response, attributes.headers(request, name, value, age))
 
-def _set_pending(request: Any, response: Any) -> None:
-    attributes, wanted = request.environ.pop(_PENDING)
-    for name, (value, age) in wanted.items():
-        add_cookies(response, attributes.headers(request, name, value, age))
+        request.add_response_callback(set_cookies)
 
 
 def _attributes(request: Any) -> CookieAttributes:
