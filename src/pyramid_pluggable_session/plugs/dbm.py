@@ -75,10 +75,12 @@ class DbmPlug:
         self._path = os.path.abspath(path)
         self._housekeeping = Housekeeping(purge_interval)
         check_folder(self._path, _WHERE)
-        for suffix in dbm_modules.SUFFIXES:
-            check_file(self._path + suffix, _WHERE)
         self._lock = self._path + ".lock"
+        check_file(self._lock, _WHERE)
         with locked(self._lock):
+            # Only now: the files of a database come and go while another process changes it.
+            for suffix in dbm_modules.SUFFIXES:
+                check_file(self._path + suffix, _WHERE)
             try:
                 dumb_rollback.recover(self._path)
                 self._module = dbm_modules.module_of(self._path, module, _WHERE)
