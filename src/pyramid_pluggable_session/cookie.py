@@ -19,6 +19,9 @@ from pyramid.exceptions import ConfigurationError
 from .keyring import Keyring
 from .keys import is_session_id
 
+LONGEST_AGE: Final = 400 * 24 * 3600
+"""Seconds after which browsers end a cookie, however long it asks for."""
+
 _ID_LENGTH: Final = 64
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _ATTRIBUTE = re.compile(r"[\x20-\x3a\x3c-\x7e]*")  # RFC 6265, section 4.1.1: no CTLs, no ";"

@@ -13,7 +13,7 @@ from pyramid.interfaces import ISessionFactory
 from zope.interface import implementer
 
 from . import events
-from .cookie import CookieAttributes, SessionCookie
+from .cookie import LONGEST_AGE, CookieAttributes, SessionCookie
 from .interfaces import IPlugSession
 from .keyring import Keyring
 from .options import CORE_OPTIONS, check_secrets, make_serializers
@@ -171,10 +171,9 @@ class SessionFactory:
             return None
         # A user who is remembered is remembered for as long as the session may live.
         timeout = visit.timeout
-        return _LONGEST_AGE if timeout is None else max(max_age or 0, math.ceil(timeout))
+        return LONGEST_AGE if timeout is None else max(max_age or 0, math.ceil(timeout))
 
 
-_LONGEST_AGE = 400 * 24 * 3600  # in seconds; browsers cut a cookie's age to 400 days
 _MAX_TURNS = 16
 
 

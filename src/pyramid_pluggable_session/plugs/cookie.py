@@ -12,7 +12,7 @@ from pyramid.interfaces import ISessionFactory
 from zope.interface import implementer
 
 from .. import clock
-from ..cookie import CookieAttributes, cookie_values
+from ..cookie import LONGEST_AGE, CookieAttributes, cookie_values
 from ..errors import SessionTooLarge
 from ..interfaces import IClientSidePlug, Key
 from ..keys import handle
@@ -27,7 +27,6 @@ _VALUE: Final = re.compile(
     r"(?P<handle>[0-9a-f]{12})\.(?P<count>[0-9]{1,2})\.(?P<part>[\w-]+)", re.A
 )
 _MOST_PARTS: Final = 99
-_LONGEST_AGE: Final = 400 * 24 * 3600
 
 
 @implementer(IClientSidePlug)
@@ -88,7 +87,7 @@ class CookiePlug:
                 size,
                 self.max_bytes,
             )
-        age = _LONGEST_AGE
+        age = LONGEST_AGE
         if session.expires_at is not None:
             age = min(age, max(1, math.ceil(session.expires_at - clock.now())))
         self._respond(request, attributes, {name: (cookies[name], age) for name in cookies})
