@@ -68,6 +68,17 @@ class TestSettings:
         message = error_of(plug=f"file://{tmp_path}/s?durabel=yes")
         assert "durabel, in the URL of the file plug, is not known" in message
 
+    def test_a_section_for_a_scheme_that_has_none(self, monkeypatch):
+        from importlib.metadata import EntryPoint
+
+        from pyramid_pluggable_session import loader
+
+        value = "pyramid_pluggable_session.plugs.memory:MemoryPlug"
+        entries = [EntryPoint(name, value, loader.GROUP) for name in ("memory", "memorys")]
+        monkeypatch.setattr(loader, "entry_points", lambda group: entries)
+        message = error_of(plug="memorys:", **{"memorys.size": "5"})
+        assert "memorys.size is not read. Write pluggable_session.memory.size." in message
+
     def test_options_of_installed_plugs_that_are_not_used_are_left_alone(self, tmp_path):
         make(plug="memory", **{"file.path": str(tmp_path)})
 
@@ -253,8 +264,23 @@ class TestPlugs:
             raise ModuleNotFoundError("No module named 'driver'")
 
         monkeypatch.setattr("importlib.metadata.EntryPoint.load", load)
-        message = error_of(plug="sqlite:///x")
-        assert "pip install 'pyramid_pluggable_session[sqlite]'" in message
+        message = error_of(plug="cookie")
+        assert "pip install 'pyramid_pluggable_session[cookie]'" in message
+
+    @pytest.mark.parametrize("metadata", [None, "", "Provides-Extra: other\n"])
+    def test_a_missing_driver_of_a_package_without_an_extra(self, monkeypatch, tmp_path, metadata):
+        from importlib.metadata import Distribution, EntryPoint
+
+        from pyramid_pluggable_session import loader
+
+        entry = EntryPoint("theirs", "nonsense_module:Plug", loader.GROUP)
+        if metadata is not None:
+            (tmp_path / "METADATA").write_text(f"Metadata-Version: 2.1\nName: Theirs\n{metadata}")
+            vars(entry).update(dist=Distribution.at(tmp_path))
+        monkeypatch.setattr(loader, "entry_points", lambda group: [entry])
+        message = error_of(plug="theirs")
+        assert "not installed (No module named 'nonsense_module')" in message
+        assert "pip install" not in message
 
     def test_two_packages_with_one_short_name(self, monkeypatch):
         from importlib.metadata import EntryPoint

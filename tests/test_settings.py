@@ -41,6 +41,9 @@ TABLE = (
         (settings.or_none(settings.integer), " ", None),
         (settings.or_none(settings.integer), 5, 5),
         (settings.one_of("Lax", "Strict"), "strict", "Strict"),
+        (settings.positive_seconds, "0.1", 0.1),
+        (settings.dotted, " os.path.join ", pathlib.os.path.join),
+        (settings.dotted, TABLE, TABLE),
         (settings.words, "a  b\n c", ("a", "b", "c")),
         (settings.words, ["a", "b"], ("a", "b")),
         (settings.path, "/a/../b", "/b"),
@@ -83,6 +86,11 @@ def test_what_is_taken(convert, given, expected):
         (settings.or_none(settings.integer), "nothing"),
         (settings.one_of("Lax", "Strict"), "x"),
         (settings.one_of("Lax", "Strict"), None),
+        (settings.positive_seconds, "0"),
+        (settings.positive_seconds, "soon"),
+        (settings.dotted, "os.path.nonsense"),
+        (settings.dotted, "no such name"),
+        (settings.dotted, ""),
         (settings.words, 5),
         (settings.words, [5]),
         (settings.path, ""),
@@ -113,6 +121,18 @@ class TestUrls:
         with pytest.raises(ConfigurationError) as caught:
             parse(TABLE, {"url": ["redis://:hunter2@h"]})
         assert "hunter2" not in str(caught.value)
+
+    def test_the_credentials_of_a_url_are_not_in_the_error(self):
+        table = [Option("url", settings.integer, None, "", from_url="url")]
+        with pytest.raises(ConfigurationError, match=r"not 'redis://\(hidden\)h/1'") as caught:
+            parse(table, {"url": "redis://app:hunter2@h/1"})
+        assert "app" not in str(caught.value)
+
+    def test_the_credentials_of_a_url_are_not_shown(self):
+        option = Option("url", settings.text, None, "", from_url="url")
+        assert option.shown("redis://:hunter2@h/1") == "redis://(hidden)h/1"
+        assert option.shown(None) is None
+        assert option.shown(5) == 5
 
     def test_a_missing_option_is_explained(self):
         with pytest.raises(ConfigurationError, match=r"url is not set\. Where it is\."):

@@ -82,8 +82,18 @@ def _check_sections(settings: Any, plug: Any) -> None:
     if getattr(plug, "options", None) is None:
         # A plug without a table may read settings of any name.
         return
-    known = {*known_plugs(), plug.name, *getattr(plug, "member_names", ())}
+    registered = known_plugs()
+    in_use = {plug.name, *getattr(plug, "member_names", ())}
+    read_by = {registered[name].value: name for name in in_use if name in registered}
+    known = in_use | set(registered)
     for name in section(settings, PREFIX):
-        plug_name, dot, _ = name.partition(".")
-        if dot and plug_name not in known:
+        plug_name, dot, option = name.partition(".")
+        if not dot or plug_name in in_use:
+            continue
+        if plug_name not in known:
             raise unknown(plug_name, known, lambda each: PREFIX + each)
+        if reader := read_by.get(registered[plug_name].value):
+            # A plug has one section of settings, however many schemes its URLs have.
+            raise ConfigurationError(
+                f"{PREFIX}{name} is not read. Write {PREFIX}{reader}.{option}."
+            )

@@ -74,7 +74,9 @@ class IPlugSession(Interface):
 
     Absent is not an error. An outage is: a plug lets its driver's exceptions escape and lists their
     classes in an attribute ``outages`` (a tuple; ``OSError`` is always taken for one); they reach
-    the application as :class:`~pyramid_pluggable_session.errors.PlugUnavailable`.
+    the application as :class:`~pyramid_pluggable_session.errors.PlugUnavailable`. If the plug has a
+    method ``remedy(error)``, the message ends with what it returns: a few words on what to change,
+    or None.
     """
 
     def loads(session, request):

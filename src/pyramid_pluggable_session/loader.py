@@ -17,14 +17,13 @@ from pyramid.exceptions import ConfigurationError
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
+from .credentials import hide_credentials
 from .interfaces import IPlugSession
 from .settings import PREFIX, Option, from_url, parse, section, unknown
 
 GROUP: Final = "pyramid_pluggable_session.plugs"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-# All up to the last "@": a password may have one, and a slash, though it should not.
-_CREDENTIALS = re.compile(r"(?<=//)\S*@|(?<=:)[^\s/]\S*@|(?<=password=)[^&\s]+")
 
 
 def make_plug(config: Any, spec: Any) -> Any:
@@ -90,11 +89,7 @@ def find_plug(config: Any, spec: Any) -> FoundPlug:
 
 def show(spec: Any) -> str:
     """Return a plug's name as it may be shown: without the password of a URL."""
-    return repr(_hide_credentials(spec) if isinstance(spec, str) else spec)
-
-
-def _hide_credentials(text: str) -> str:
-    return _CREDENTIALS.sub("(hidden)", text)
+    return repr(hide_credentials(spec) if isinstance(spec, str) else spec)
 
 
 def known_plugs() -> dict[str, EntryPoint]:
@@ -115,9 +110,11 @@ def _resolve(config: Any, spec: str) -> tuple[Any, SplitResult | None]:
     known = known_plugs()
     match = _SCHEME.match(spec)
     if match is not None and (match[1] in known or "://" in spec):
-        if match[1] not in known:
+        # A scheme may name a driver as well: postgresql+psycopg.
+        entry = known.get(match[1]) or known.get(match[1].partition("+")[0])
+        if entry is None:
             raise _unknown_plug(match[1], known)
-        return _load(known[match[1]]), urlsplit(spec)
+        return _load(entry), urlsplit(spec)
     if spec in known:
         return _load(known[spec]), None
     if "." not in spec and ":" not in spec:
@@ -127,7 +124,7 @@ def _resolve(config: Any, spec: str) -> tuple[Any, SplitResult | None]:
     except (ImportError, ValueError) as error:
         raise ConfigurationError(
             f"{PREFIX}plug: the dotted name {show(spec)} cannot be imported "
-            f"({_hide_credentials(str(error))})"
+            f"({hide_credentials(str(error))})"
         ) from None
 
 
@@ -135,11 +132,21 @@ def _load(entry: EntryPoint) -> Any:
     try:
         return entry.load()
     except ImportError as error:
-        package = entry.dist.name if entry.dist is not None else "pyramid_pluggable_session"
         raise ConfigurationError(
-            f"The session plug {entry.name!r} needs a package that is not installed ({error}). "
-            f"Install it with: pip install '{package}[{entry.name}]'"
+            f"The session plug {entry.name!r} needs a package that is not installed ({error})."
+            + _how_to_install(entry)
         ) from error
+
+
+def _how_to_install(entry: EntryPoint) -> str:
+    """Return a sentence with the extra that brings a plug's driver, if there is one."""
+    if entry.dist is not None:
+        extras = entry.dist.metadata.get_all("Provides-Extra") or ()
+        # Schemes such as rediss share the extra of the module that they are in.
+        for name in (entry.name, entry.name.partition("+")[0], entry.module.rpartition(".")[2]):
+            if name in extras:
+                return f" Install it with: pip install '{entry.dist.name}[{name}]'"
+    return ""
 
 
 def _unknown_plug(name: str, known: Iterable[str]) -> ConfigurationError:

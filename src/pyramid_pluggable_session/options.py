@@ -11,7 +11,18 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.path import DottedNameResolver
 
 from .serializers import BUILT_IN, Serializer, adapt
-from .settings import REQUIRED, Option, boolean, integer, one_of, or_none, seconds, text, words
+from .settings import (
+    REQUIRED,
+    Option,
+    boolean,
+    integer,
+    one_of,
+    or_none,
+    positive_seconds,
+    seconds,
+    text,
+    words,
+)
 
 EXAMPLE_SECRET: Final = "replace-me"  # noqa: S105 (refused)
 """What the secrets in the documentation's and the examples' ini files begin with."""
@@ -52,16 +63,6 @@ def check_secrets(secrets: tuple[bytes, ...], log: Logger) -> None:
             _STRONG_SECRET_BYTES,
             MAKE_A_SECRET,
         )
-
-
-def positive_seconds(value: Any) -> float:
-    """Convert to a number of seconds above 0."""
-    try:
-        if (number := seconds(value)) > 0:
-            return number
-    except ValueError:
-        pass
-    raise ValueError("a number of seconds above 0")
 
 
 def reissue_time(value: Any) -> float | str | None:

@@ -18,6 +18,9 @@ from typing import Any, Final
 from urllib.parse import SplitResult, unquote
 
 from pyramid.exceptions import ConfigurationError
+from pyramid.path import DottedNameResolver
+
+from .credentials import HIDDEN, hide_credentials
 
 PREFIX: Final = "pluggable_session."
 
@@ -35,8 +38,9 @@ class Option:
     ``convert`` gets the value as it was given (a string from an ini file or a URL, anything from a
     keyword) and returns the option's value; it raises ``ValueError`` with what would be right.
     ``default`` is the option's value as such, or :data:`REQUIRED`. The value of a ``secret`` option
-    is shown nowhere. ``from_url`` says how a plug's URL gives the value: as ``"path"``, the URL's
-    path, or as ``"url"``, the whole of it without the query that other options were read from.
+    is shown nowhere, and a text of any other without the credentials of a URL in it. ``from_url``
+    says how a plug's URL gives the value: as ``"path"``, the URL's path, or as ``"url"``, the whole
+    of it without the query that other options were read from.
     """
 
     name: str
@@ -48,7 +52,9 @@ class Option:
 
     def shown(self, value: Any) -> Any:
         """Return ``value`` as it may be shown to people."""
-        return "(hidden)" if self.secret and value is not None else value
+        if self.secret and value is not None:
+            return HIDDEN
+        return hide_credentials(value) if isinstance(value, str) else value
 
 
 # Converters. Each names what would be right; the parser says where the value was set.
@@ -97,6 +103,16 @@ def seconds(value: Any) -> float:
     raise ValueError("a number of seconds, 0 or more")
 
 
+def positive_seconds(value: Any) -> float:
+    """Convert to a number of seconds above 0."""
+    try:
+        if (number := seconds(value)) > 0:
+            return number
+    except ValueError:
+        pass
+    raise ValueError("a number of seconds above 0")
+
+
 def or_none(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return a converter that also takes None, an empty value and the word ``none``."""
 
@@ -142,6 +158,16 @@ def path(value: Any) -> str:
     raise ValueError("a path")
 
 
+def dotted(value: Any) -> Any:
+    """Convert a dotted name to the object that it names; any other object stays itself."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return DottedNameResolver(None).resolve(value.strip())
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"a dotted name that can be imported ({error})") from None
+
+
 def parse(
     table: Iterable[Option],
     given: Mapping[str, Any],
@@ -163,7 +189,7 @@ def parse(
             try:
                 values[name] = option.convert(given[name])
             except ValueError as error:
-                got = "" if option.secret else f", not {given[name]!r}"
+                got = "" if option.secret else f", not {option.shown(given[name])!r}"
                 raise ConfigurationError(f"{where(name)} must be {error}{got}.") from None
         elif option.default is REQUIRED:
             raise ConfigurationError(f"{where(name)} is not set. {option.help}")

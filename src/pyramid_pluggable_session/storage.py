@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+from .credentials import hide_credentials
 from .errors import PlugUnavailable, SessionError
 from .interfaces import IClientSidePlug, ISwapPlug, Plug
 from .keys import SessionKey
@@ -75,6 +76,9 @@ class Storage:
             raise
         except (OSError, *getattr(self.plug, "outages", ())) as error:
             message = f"session storage {describe(self.plug)} failed to do {name}: {explain(error)}"
+            remedy = getattr(self.plug, "remedy", None)
+            if remedy is not None and (advice := remedy(error)):
+                message += f" ({advice})"
             raise PlugUnavailable(message) from (error if _made_safe(error) else None)
         finally:
             self.operations.append(Operation(name, size, time.perf_counter() - started))
@@ -87,17 +91,18 @@ def describe(plug: Any) -> str:
 
 
 def explain(error: BaseException) -> str:
-    """Return a driver's message without the session ids that file names and keys put into it."""
+    """Return a driver's message without what file names, keys and URLs put into it."""
     message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return f"{type(error).__name__}: {_without_ids(message)}"
+    return f"{type(error).__name__}: {_safe(message)}"
 
 
-def _without_ids(text: str) -> str:
-    return _SESSION_ID.sub("(session id)", text)
+def _safe(text: str) -> str:
+    """Return ``text`` without session ids and without the credentials of a URL."""
+    return _SESSION_ID.sub("(session id)", hide_credentials(text))
 
 
 def _made_safe(error: BaseException) -> bool:
-    """Take session ids out of an error and those behind it, which a traceback shows as well.
+    """Take session ids and credentials out of an error and those behind it: a traceback shows all.
 
     Return whether that worked: what an exception class prints is its own business.
     """
@@ -112,7 +117,7 @@ def _made_safe(error: BaseException) -> bool:
         queue += (each.__cause__, each.__context__)
         if isinstance(each, OSError) and each.filename is not None:
             each.filename = each.filename2 = None
-        each.args = tuple(_without_ids(a) if isinstance(a, str) else a for a in each.args)
+        each.args = tuple(_safe(a) if isinstance(a, str) else a for a in each.args)
         printed = "".join(traceback.format_exception_only(each)) + repr(each)
         safe = safe and _SESSION_ID.search(printed) is None
     return safe

@@ -419,6 +419,28 @@ class TestAnOutage:
         error, _ = outage(failing_plug(disk_full), client.cookie)
         assert "Failing failed to do loads: OSError: No space left on device" in str(error)
 
+    @pytest.mark.parametrize(
+        ("advice", "end"), [(None, "no answer"), ("look at the server", "(look at the server)")]
+    )
+    def test_ends_with_the_advice_of_the_plug(self, client, advice, end):
+        def fail(session_id):
+            raise OSError("no answer")
+
+        plug = failing_plug(fail)
+        plug.remedy = lambda error: advice if isinstance(error, OSError) else "wrong"
+        error, _ = outage(plug, client.cookie)
+        assert str(error).endswith(end)
+
+    def test_shows_no_credentials_that_the_driver_names(self, client):
+        password = "hunter" + str(2)  # a traceback shows the source as well
+
+        def fail(session_id):
+            raise DriverError(f"cannot connect to db://app:{password}@host/1")
+
+        error, shown = outage(failing_plug(fail), client.cookie)
+        assert "db://(hidden)host/1" in str(error)
+        assert password not in f"{shown}{error!r}{error.__cause__!r}"
+
     def test_shows_no_message_of_the_driver_in_the_page(self, client):
         app = App(plug=failing_plug(driver_error))
         response = app.client(cookie=client.cookie).do(dict, status=503)

@@ -1,10 +1,10 @@
-"""Options that several embedded storages have."""
+"""Options that several storages have."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from ..settings import Option, boolean, seconds
+from ..settings import Option, boolean, positive_seconds, seconds
 
 DURABLE: Final = Option(
     "durable",
@@ -18,3 +18,20 @@ PURGE_INTERVAL: Final = Option(
     300.0,
     "After how many seconds each process deletes expired sessions again; 0 for never.",
 )
+CONNECT_TIMEOUT: Final = Option(
+    "connect_timeout",
+    positive_seconds,
+    2.0,
+    "How many seconds to wait for a connection to the server.",
+)
+TIMEOUT: Final = Option(
+    "timeout",
+    positive_seconds,
+    5.0,
+    "How many seconds to wait for the server's answer.",
+)
+
+
+def from_application(config: Any, given: Any) -> Any:
+    """Return an object of the application's own: ``given``, or what it returns for ``config``."""
+    return given(config) if callable(given) else given
