@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 EndReason = Literal["invalidated", "idle", "lifetime"]
-DropReason = Literal["ended", "moved"]
+DropReason = Literal["ended", "moved", "outage"]
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,11 @@ class SessionRejected(SessionEvent):
 
 @dataclass(frozen=True)
 class SessionDropped(SessionEvent):
-    """The changes of this request were not stored, because another request had the last word.
+    """The changes of this request were not stored.
 
-    ``reason`` is ``ended`` (the other one ended the session) or ``moved`` (the other one gave it a
-    new id, as a login does).
+    ``reason`` is ``ended`` (another request ended the session), ``moved`` (another one gave it a
+    new id, as a login does) or ``outage`` (the storage could not be reached, and ``on_outage`` said
+    to go on).
     """
 
     reason: DropReason

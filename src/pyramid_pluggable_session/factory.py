@@ -49,6 +49,7 @@ def PluggableSessionFactory(  # noqa: N802
     encrypt: Any = False,
     max_size: Any = 1024 * 1024,
     on_conflict: str = "ours",
+    on_outage: Any = "fail",
 ) -> SessionFactory:
     """Make a session factory for ``config.set_session_factory``.
 
@@ -124,7 +125,7 @@ class SessionFactory:
         storage = Storage(plug, request)
         store = self._store_for(storage)
         found = self.cookie.read(request)
-        visit = Visit(request, found, storage, store, self.options["reissue_time"])
+        visit = Visit(request, found, storage, store, self.options)
         if found.session_id is not None:
             visit.load(found.session_id)
         elif found.rejected is not None:

@@ -15,6 +15,7 @@ from .settings import (
     REQUIRED,
     Option,
     boolean,
+    dotted,
     integer,
     one_of,
     or_none,
@@ -111,6 +112,20 @@ def hash_algorithm(value: Any) -> str:
     raise ValueError("one of " + ", ".join(fit))
 
 
+def on_outage(value: Any) -> Any:
+    """Convert to ``fail``, ``anonymous``, or a function of the request that returns one of them."""
+    if callable(value):
+        return value
+    if isinstance(value, str) and "." in value:
+        found = dotted(value)
+        if callable(found):
+            return found
+    try:
+        return one_of("fail", "anonymous")(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or the dotted name of a function that returns one") from None
+
+
 def serializers(value: Any) -> tuple[Any, ...]:
     """Convert to names and objects of serializers."""
     if value is None or value == "":
@@ -176,4 +191,8 @@ CORE_OPTIONS: Final = (
     Option("on_conflict", one_of("ours", "fail"), "ours",
            "When two requests set one key to different values: ours takes the later one's, fail "
            "raises SessionConflict."),
+    Option("on_outage", on_outage, "fail",
+           "When the storage cannot be reached: fail answers 503 (or what an exception view says); "
+           "anonymous goes on with an empty session of which nothing is saved; or the dotted name "
+           "of a function of the request that returns one of these."),
 )  # fmt: skip

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+from .breaker import breaker_of
 from .credentials import hide_credentials
 from .errors import PlugUnavailable, SessionError
 from .interfaces import IClientSidePlug, ISwapPlug, Plug
@@ -37,6 +38,7 @@ class Storage:
         self.can_swap = ISwapPlug.providedBy(plug)
         self.client_side = IClientSidePlug.providedBy(plug)
         self.operations: list[Operation] = []
+        self._breaker = breaker_of(plug)
 
     def loads(self, key: SessionKey) -> bytes | None:
         """Return the record, or None when it is absent or expired."""
@@ -66,15 +68,22 @@ class Storage:
 
     def _call(self, name: str, size: int, operation: Callable[[], _T]) -> _T:
         """Do an operation. Here alone the exceptions of drivers become ours."""
+        if wait := self._breaker.wait():
+            raise PlugUnavailable(
+                f"session storage {describe(self.plug)} did not answer others and is left alone "
+                f"for another {wait:.1f} seconds: {name} was not tried"
+            )
         started = time.perf_counter()
         try:
             result = operation()
             if isinstance(result, (bytes, str)):
                 size = len(result)
+            self._breaker.succeeded()
             return result
         except SessionError:
             raise
         except (OSError, *getattr(self.plug, "outages", ())) as error:
+            self._breaker.failed(time.perf_counter() - started)
             message = f"session storage {describe(self.plug)} failed to do {name}: {explain(error)}"
             remedy = getattr(self.plug, "remedy", None)
             if remedy is not None and (advice := remedy(error)):

@@ -89,6 +89,7 @@ class Outcome(enum.Enum):
     STORED = enum.auto()
     ENDED = enum.auto()
     MOVED = enum.auto()
+    UNAVAILABLE = enum.auto()
 
     @property
     def dropped(self) -> DropReason | None:
@@ -96,7 +97,11 @@ class Outcome(enum.Enum):
         return _DROPPED.get(self)
 
 
-_DROPPED: dict[Outcome, DropReason] = {Outcome.ENDED: "ended", Outcome.MOVED: "moved"}
+_DROPPED: dict[Outcome, DropReason] = {
+    Outcome.ENDED: "ended",
+    Outcome.MOVED: "moved",
+    Outcome.UNAVAILABLE: "outage",
+}
 
 
 class Store:

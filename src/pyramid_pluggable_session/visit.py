@@ -7,10 +7,12 @@ neither knows the other's side.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Final
 
 from . import clock, events
 from .cookie import Found
+from .errors import PlugUnavailable
 from .keys import handle, new_session_id
 from .record import Meta, Unreadable
 from .storage import Operation, Storage
@@ -40,12 +42,12 @@ class Visit:
         found: Found,
         storage: Storage,
         store: Store,
-        reissue_time: float | str | None,
+        options: Mapping[str, Any],
     ) -> None:
         """Begin as an empty new session.
 
-        ``found`` is what the client's cookies said; only the factory looks at it.
-        ``reissue_time`` is in seconds; ``auto`` is a tenth of the session's idle timeout.
+        ``found`` is what the client's cookies said; only the factory looks at it. Of the options
+        this is about ``reissue_time`` and ``on_outage``.
         """
         self.request = request
         self.found = found
@@ -55,7 +57,8 @@ class Visit:
         self.closed = False
         self._storage = storage
         self._store = store
-        self._reissue_time = reissue_time
+        self._options = options
+        self._outage: PlugUnavailable | None = None
         self._begin(self.accessed)
 
     def _begin(self, now: float) -> None:
@@ -69,6 +72,15 @@ class Visit:
 
     def load(self, session_id: str) -> None:
         """Become the session with this id, if there is one and it is not over."""
+        try:
+            self._load(session_id)
+        except PlugUnavailable as error:
+            if not self._goes_on_without():
+                raise
+            log.error("going on without a session: %s", error)
+            self._outage = error
+
+    def _load(self, session_id: str) -> None:
         try:
             stored = self._store.load(self._storage, session_id)
             if isinstance(stored, Moved):
@@ -132,7 +144,11 @@ class Visit:
         """Delete what is stored, and begin anew as an empty new session.
 
         With ``moved``, requests that still come with the old id are treated as after a move.
+        Raises PlugUnavailable in an outage, whatever ``on_outage`` says: whoever logs out must not
+        be told that it is done while the session lives on.
         """
+        if self._outage is not None:
+            raise self._outage
         if self._stored is not None:
             delete = self._store.give_up if moved else self._store.clear
             delete(self._storage, self._stored.session_id)
@@ -154,10 +170,18 @@ class Visit:
                 return None
             if self.moved:
                 return self._dropped(Outcome.MOVED)
+            if self._outage is not None:
+                return self._dropped(Outcome.UNAVAILABLE)
         elif not self._regenerate and not self._is_due(self._stored, now):
             return None
         draft = Draft(self.session_id, self.state, self.meta._replace(renewed=now))
-        outcome = self._store_draft(draft)
+        try:
+            outcome = self._store_draft(draft)
+        except PlugUnavailable as error:
+            if not self._goes_on_without():
+                raise
+            log.error("going on without saving: %s", error)
+            outcome = Outcome.UNAVAILABLE
         if outcome.dropped is not None:
             return self._dropped(outcome)
         self.meta = draft.meta
@@ -183,7 +207,7 @@ class Visit:
         return self._store.update(self._storage, self._stored, draft)
 
     def _is_due(self, stored: Stored, now: float) -> bool:
-        reissue_time = self._reissue_time
+        reissue_time = self._options["reissue_time"]
         if isinstance(reissue_time, str):  # auto
             reissue_time = None if self.timeout is None else self.timeout / 10
         if reissue_time is not None and now - stored.meta.renewed >= reissue_time:
@@ -192,9 +216,14 @@ class Visit:
 
     def _dropped(self, outcome: Outcome) -> Outcome:
         name = handle(self._stored.session_id) if self._stored else ""
-        log.info("session %s was %s by another request: changes dropped", name, outcome.dropped)
+        log.info("session %s: changes dropped (%s)", name, outcome.dropped)
         self.notify(events.SessionDropped, name, outcome.dropped)
         return outcome
+
+    def _goes_on_without(self) -> bool:
+        """Tell whether the application wants this request to go on in an outage."""
+        policy = self._options["on_outage"]
+        return (policy(self.request) if callable(policy) else policy) == "anonymous"
 
     def notify(self, event: Any, *about: Any) -> None:
         """Tell the application's subscribers of an event."""
