@@ -223,7 +223,7 @@ class Visit:
     def _goes_on_without(self) -> bool:
         """Tell whether the application wants this request to go on in an outage."""
         policy = self._options["on_outage"]
-        return (policy(self.request) if callable(policy) else policy) == "anonymous"
+        return bool((policy(self.request) if callable(policy) else policy) == "anonymous")
 
     def notify(self, event: Any, *about: Any) -> None:
         """Tell the application's subscribers of an event."""
