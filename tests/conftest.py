@@ -1,14 +1,24 @@
 """What every test may use."""
 
+import contextlib
+import importlib
 import os
 import shutil
 
 import pytest
 from hypothesis import settings
 
+from servers import Server
+from storages import ON_DISK, ON_SERVERS
+
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="do the long form of the experiments")
+    parser.addoption("--table", help="a document to write the table of the experiments into")
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +48,51 @@ def require_program(missing):
         return missing(f"{' or '.join(names)} is not installed")
 
     return require
+
+
+@pytest.fixture(scope="session")
+def need(missing):
+    """Return a function that skips the test if there is no server of a class; see ``missing``."""
+
+    def need(server_class):
+        if reason := server_class.absent():
+            missing(reason)
+
+    return need
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory, need):
+    """Return a function from a kind of server to one that runs; without it, see ``missing``.
+
+    They are started when they are first asked for, and shared by all tests.
+    """
+    servers = {}
+    with contextlib.ExitStack() as stack:
+
+        def run(kind):
+            if kind not in servers:
+                module, _, name = ON_SERVERS[kind].partition(":")
+                server_class = getattr(importlib.import_module(module), name)
+                need(server_class)
+                folder = tmp_path_factory.mktemp(kind)
+                servers[kind] = stack.enter_context(server_class(folder))
+            server = servers[kind]
+            if isinstance(server, Server) and server.process is None:
+                server.start()  # a test has stopped it
+            return server
+
+        yield run
+
+
+@pytest.fixture
+def url_of(tmp_path, running):
+    """Return a function from a storage's name to its URL: below this test's directory, or a server.
+
+    See ``storages.py`` for the names.
+    """
+
+    def url_of(name):
+        return ON_DISK[name].format(tmp_path) if name in ON_DISK else running(name).url
+
+    return url_of

@@ -16,6 +16,7 @@ from zope.interface.verify import verifyObject
 
 from apps import SECRET, App, CountingPlug, PlainPlug, set_cookies
 from pyramid_pluggable_session import IPlugSession, PluggableSessionFactory
+from pyramid_pluggable_session.loader import find_plug
 from pyramid_pluggable_session.options import CORE_OPTIONS
 from pyramid_pluggable_session.plugs.memory import MemoryPlug
 
@@ -267,6 +268,21 @@ class TestPlugs:
         message = error_of(plug="cookie")
         assert "pip install 'pyramid_pluggable_session[cookie]'" in message
 
+    @pytest.mark.parametrize(
+        ("spec", "extra"),
+        [
+            ("rediss://h", "redis"),
+            ("redis+cluster://h", "redis"),
+            ("postgresql+other://h", "postg"),
+        ],
+    )
+    def test_a_scheme_shares_the_extra_of_its_plug(self, monkeypatch, spec, extra):
+        def load(self):
+            raise ModuleNotFoundError("No module named 'driver'")
+
+        monkeypatch.setattr("importlib.metadata.EntryPoint.load", load)
+        assert f"pip install 'pyramid_pluggable_session[{extra}" in error_of(plug=spec)
+
     @pytest.mark.parametrize("metadata", [None, "", "Provides-Extra: other\n"])
     def test_a_missing_driver_of_a_package_without_an_extra(self, monkeypatch, tmp_path, metadata):
         from importlib.metadata import Distribution, EntryPoint
@@ -281,6 +297,18 @@ class TestPlugs:
         message = error_of(plug="theirs")
         assert "not installed (No module named 'nonsense_module')" in message
         assert "pip install" not in message
+
+    def test_what_is_not_a_url(self):
+        message = error_of(plug="file://user:hunter2@[::1")
+        assert "'file://(hidden)[::1' is not a URL: Invalid IPv6 URL" in message
+
+    def test_what_is_not_a_url_is_not_shown_with_its_password(self):
+        message = error_of(plug="file://user:hunter2@h℀st/0")
+        assert "is not a URL" in message
+        assert "hunter2" not in message
+
+    def test_the_password_of_a_url_is_not_in_a_repr(self):
+        assert "hunter2" not in repr(find_plug(None, "file://user:hunter2@h/p"))
 
     def test_two_packages_with_one_short_name(self, monkeypatch):
         from importlib.metadata import EntryPoint

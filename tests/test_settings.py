@@ -114,6 +114,20 @@ class TestUrls:
             "prefix": "a: b",
         }
 
+    @pytest.mark.parametrize(
+        "url", ["redis:///path/a?b=c#d", "redis:", "redis://h", "redis:////a/b", "redis:a"]
+    )
+    def test_a_whole_url_stays_as_it_is(self, url):
+        assert self.read(url) == {"url": url}
+
+    def test_what_the_url_itself_says_is_not_said_again_in_its_query(self):
+        with pytest.raises(ConfigurationError, match="url is given twice"):
+            self.read("redis://h/0?url=redis://other")
+        table = [Option("path", settings.path, None, "", from_url="path")]
+        with pytest.raises(ConfigurationError, match="path is given twice"):
+            from_url(table, urlsplit("sqlite:///a?path=/b"))
+        assert from_url(table, urlsplit("sqlite:?path=/b")) == {"path": "/b"}
+
     def test_without_an_option_for_the_path_it_is_left_alone(self):
         assert from_url([Option("a", str, None, "")], urlsplit("x:/path?a=1")) == {"a": "1"}
 

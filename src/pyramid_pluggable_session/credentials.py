@@ -8,7 +8,9 @@ from typing import Final
 HIDDEN: Final = "(hidden)"
 
 # All up to the last "@": a password may have one, and a slash, though it should not.
-_CREDENTIALS = re.compile(r"(?<=//)\S*@|(?<=:)[^\s/]\S*@|(?<=password=)[^&\s]+")
+_CREDENTIALS = re.compile(
+    r"(?<=//)\S*@|(?<=:)[^\s/]\S*@|(?i:(?<=password=)|(?<=session_token[=:]))[^&\s]+"
+)
 
 
 def hide_credentials(text: str) -> str:

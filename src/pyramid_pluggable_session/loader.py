@@ -40,7 +40,7 @@ def make_plug(config: Any, spec: Any) -> Any:
 class FoundPlug:
     """What a plug's name stands for: the plug, or what makes it and with which options."""
 
-    spec: Any
+    spec: Any = field(repr=False)  # a URL may have a password
     factory: Any
     table: tuple[Option, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -114,7 +114,12 @@ def _resolve(config: Any, spec: str) -> tuple[Any, SplitResult | None]:
         entry = known.get(match[1]) or known.get(match[1].partition("+")[0])
         if entry is None:
             raise _unknown_plug(match[1], known)
-        return _load(entry), urlsplit(spec)
+        try:
+            return _load(entry), urlsplit(spec)
+        except ValueError as error:
+            # The error may quote the part that has the password.
+            why = hide_credentials(str(error))
+            raise ConfigurationError(f"{show(spec)} is not a URL: {why}.") from None
     if spec in known:
         return _load(known[spec]), None
     if "." not in spec and ":" not in spec:

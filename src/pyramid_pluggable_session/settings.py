@@ -224,11 +224,24 @@ def from_url(table: Iterable[Option], url: SplitResult) -> dict[str, Any]:
         else:
             given[name] = unquote(value.replace("+", " "))
     for option in options.values():
-        if option.from_url == "url":
-            given[option.name] = url._replace(query="&".join(left)).geturl()
+        if option.name in given and (option is whole or (option.from_url and url.path)):
+            raise ConfigurationError(
+                f"{option.name} is given twice: by the URL of the plug, and in its query."
+            )
+        if option is whole:
+            given[option.name] = _joined(url._replace(query="&".join(left)))
         elif option.from_url == "path" and url.path:
             given[option.name] = unquote(url.path)
     return given
+
+
+def _joined(url: SplitResult) -> str:
+    """Return a URL as it was before it was split."""
+    # geturl() forgets an empty host: what was scheme:///path comes back as scheme:/path.
+    host = f"//{url.netloc}" if url.netloc or url.path.startswith("/") else ""
+    query = f"?{url.query}" if url.query else ""
+    fragment = f"#{url.fragment}" if url.fragment else ""
+    return f"{url.scheme}:{host}{url.path}{query}{fragment}"
 
 
 def unknown(

@@ -31,6 +31,11 @@ class Server:
         self.port = free_port()
         self.process = None
 
+    @classmethod
+    def absent(cls):
+        """Return why there is no such server here, or None if there is."""
+        raise NotImplementedError
+
     def command(self):
         """Return the program and its arguments."""
         raise NotImplementedError
@@ -92,6 +97,7 @@ class Server:
     def pause(self):
         """Let the server do nothing, as one that hangs."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)  # until all its threads have stopped
 
     def resume(self):
         """Let the server go on."""
