@@ -15,7 +15,7 @@ import waitress
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
-from . import places
+from . import places, valkey
 from .security import SecurityPolicy
 
 HOST = "127.0.0.1"
@@ -43,15 +43,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     logging.getLogger("waitress").setLevel(logging.ERROR)
-    try:
-        app = make_app(places.settings(arguments.data, arguments.plug, dict(arguments.set)))
-        listener = listen(PORTS if arguments.port is None else [arguments.port])
-    except ConfigurationError as error:
-        sys.exit(f"The demo cannot start. {getattr(error, 'evalue', error)}")
-    except OSError as error:
-        sys.exit(f"The demo cannot start: {error}")
-    _welcome(f"http://{HOST}:{listener.getsockname()[1]}/", arguments.plug)
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt), valkey.storage(arguments.plug, arguments.data) as plug:
+        try:
+            app = make_app(places.settings(arguments.data, plug, dict(arguments.set)))
+            listener = listen(PORTS if arguments.port is None else [arguments.port])
+        except ConfigurationError as error:
+            sys.exit(f"The demo cannot start. {getattr(error, 'evalue', error)}")
+        except OSError as error:
+            sys.exit(f"The demo cannot start: {error}")
+        _welcome(f"http://{HOST}:{listener.getsockname()[1]}/", arguments.plug)
         waitress.serve(app, sockets=[listener], threads=8)
 
 
@@ -71,7 +71,7 @@ def _welcome(url: str, plug: str) -> None:
         "  Put tea into the cart. Log in, and see the session get a new id. Start the slow\n"
         "  request, and click in a second tab while it runs.\n\n"
         "  Another storage changes nothing else: make demo PLUG=memory, or file, sqlite, dbm,\n"
-        "  cookie, chain, or any plug's URL.\n",
+        "  lmdb, cookie, chain, redis, or any plug's URL.\n",
         flush=True,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from pyramid.exceptions import BadCSRFToken
@@ -11,10 +12,12 @@ from pyramid.view import exception_view_config, notfound_view_config
 from pyramid_pluggable_session import PlugUnavailable
 
 TEMPLATE = "templates/error.jinja2"
+log = logging.getLogger(__name__)
 
 
 @exception_view_config(PlugUnavailable, renderer=TEMPLATE)
 def storage_unavailable(error: PlugUnavailable, request: Any) -> dict[str, str]:
+    log.error("%s", error)
     request.response.status = 503
     request.response.retry_after = 5
     return {

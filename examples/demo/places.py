@@ -23,6 +23,7 @@ def settings(data: Path, plug: str, given: Mapping[str, str]) -> dict[str, str]:
         "pluggable_session.file.path": str(data / "sessions"),
         "pluggable_session.sqlite.path": str(data / "sessions.sqlite"),
         "pluggable_session.dbm.path": str(data / "sessions.dbm"),
+        "pluggable_session.lmdb.path": str(data / "sessions.lmdb"),
         "pluggable_session.chain.plugs": "memory\nsqlite",
         **given,
     }
