@@ -1,0 +1,332 @@
+"""Records that are kept in the process, for as long as the server vouches for them."""
+
+import gc
+import random
+import threading
+import time
+import weakref
+
+import pytest
+from pyramid.exceptions import ConfigurationError
+
+from pyramid_pluggable_session.keys import SessionKey
+from pyramid_pluggable_session.plugs.redis import RedisPlug, near_cache
+from pyramid_pluggable_session.storage import Storage
+from pyramid_pluggable_session.testing import PlugContract, session_key
+from servers.redis import Redis, Valkey, wait_for
+
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def server(request, running):
+    server = running(request.param)
+    server.flush()
+    return server
+
+
+@pytest.fixture
+def make_plug(server):
+    plugs = []
+
+    def make(size=MEGABYTE, url=server.url, **options):
+        plug = RedisPlug(url=url, near_cache=size, **options)
+        plugs.append(plug)
+        if size:
+            listening(plug)
+        return plug
+
+    yield make
+    for plug in plugs:
+        plug.close()
+
+
+def near(plug):
+    return plug._commands._near()
+
+
+def listening(plug):
+    wait_for(lambda: near(plug)._hears())
+
+
+def keep(plug, key):
+    """Let the plug read a session that it has just written, and keep it."""
+    time.sleep(0.05)  # until its own change is announced, which throws out what was kept
+    wait_for(lambda: plug.loads(key, None) is not None and near(plug)._records)
+
+
+def reads(server):
+    """Return how many GETs the server has answered."""
+    with server.client() as client:
+        return client.info("commandstats").get("cmdstat_get", {}).get("calls", 0)
+
+
+class TestNearCache(PlugContract):
+    expiry_resolution = 0.2
+
+    @pytest.fixture
+    def make_plug(self, make_plug):
+        return make_plug
+
+    def test_purge(self, make_plug):
+        """The server deletes expired records by itself."""
+        assert make_plug().purge() == 0
+
+
+class TestReading:
+    def test_again_asks_nobody(self, server, make_plug):
+        plug, key = make_plug(), session_key()
+        plug.dumps(key, None, b"record")
+        keep(plug, key)
+        before = reads(server)
+        for _ in range(10):
+            assert plug.loads(key, None) == b"record"
+        assert reads(server) == before
+
+    def test_what_is_absent_is_asked_for_each_time(self, server, make_plug):
+        plug, key = make_plug(), session_key()
+        before = reads(server)
+        for _ in range(3):
+            assert plug.loads(key, None) is None
+        assert reads(server) == before + 3
+
+    def test_it_ends_when_the_record_expires(self, make_plug):
+        plug, key = make_plug(), session_key(0.3)
+        plug.dumps(key, None, b"record")
+        keep(plug, key)
+        until = time.monotonic() + 0.31
+        kept = near(plug)
+        wait_for(lambda: time.monotonic() > until)
+        assert kept.get("session:" + key.session_id) is None
+        assert plug.loads(key, None) is None
+
+
+class TestChanges:
+    @pytest.fixture
+    def two(self, make_plug):
+        """Two plugs as in two processes, and a session that both have read."""
+        one, other, key = make_plug(), make_plug(), session_key()
+        one.dumps(key, None, b"old")
+        for plug in (one, other):
+            keep(plug, key)
+        return one, other, key
+
+    @pytest.mark.parametrize("change", ["dumps", "swap", "clear"])
+    def test_elsewhere_are_seen_when_they_are_announced(self, two, change):
+        one, other, key = two
+        if change == "dumps":
+            one.dumps(key, None, b"new")
+        elif change == "swap":
+            assert one.swap(key, None, b"old", b"new")
+        else:
+            one.clear(key, None)
+        expected = None if change == "clear" else b"new"
+        assert one.loads(key, None) == expected, "at once, where the change was made"
+        wait_for(lambda: other.loads(key, None) == expected, 1.0)
+        assert other.loads(key, None) == expected
+
+    def test_of_all_at_once(self, two, server):
+        *plugs, key = two
+        server.flush()
+        for plug in plugs:
+            wait_for(lambda plug=plug: plug.loads(key, None) is None, 1.0)
+
+    def test_a_swap_on_old_data_fails(self, two):
+        one, other, key = two
+        one.dumps(key, None, b"new")
+        assert other.swap(key, None, b"old", b"late") is False
+        assert other.loads(key, None) == b"new", "and what was kept is thrown out"
+
+    def test_a_failed_change_throws_out_what_was_kept(self, two, monkeypatch):
+        one, _, key = two
+
+        def fail(*command):
+            raise ConnectionError
+
+        monkeypatch.setattr(one._commands, "_commands", fail)
+        with pytest.raises(ConnectionError):
+            one.dumps(key, None, b"new")
+        assert not near(one)._records, "it may have been done"
+
+    def test_announced_between_reading_and_keeping_counts(self, make_plug):
+        # The announcement overtakes what was read before the change.
+        plug, writer, key = make_plug(), make_plug(0), session_key()
+        writer.dumps(key, None, b"old")
+        name, kept = "session:" + key.session_id, near(plug)
+        token = kept.begin(name)
+        data, seconds = plug._commands._commands.read_with_lifetime(name)
+        assert data == b"old"
+        writer.dumps(key, None, b"new")
+        wait_for(lambda: name not in kept._reading)
+        kept.put(name, token, data, seconds)
+        assert kept.get(name) is None
+        assert plug.loads(key, None) == b"new"
+
+    def test_many_at_once_leave_nothing_out_of_date(self, make_plug):
+        plug, writer = make_plug(), make_plug(0)
+        keys = [session_key() for _ in range(5)]
+        for key in keys:
+            writer.dumps(key, None, b"0")
+        done = threading.Event()
+
+        def read():
+            while not done.is_set():
+                plug.loads(random.choice(keys), None)
+
+        readers = [threading.Thread(target=read) for _ in range(4)]
+        for thread in readers:
+            thread.start()
+        for number in range(1500):
+            writer.dumps(keys[number % 5], None, b"%d" % number)
+        time.sleep(0.2)
+        done.set()
+        for thread in readers:
+            thread.join()
+        time.sleep(0.2)
+        for key in keys:
+            assert plug.loads(key, None) == writer.loads(key, None)
+
+
+class TestConnection:
+    def test_when_it_is_lost_nothing_is_kept(self, server, make_plug):
+        plug, key = make_plug(), session_key()
+        plug.dumps(key, None, b"old")
+        keep(plug, key)
+        with server.client() as client:
+            for each in client.client_list():
+                if "t" in each["flags"] or "B" in each["flags"]:
+                    client.client_kill_filter(_id=each["id"])
+        wait_for(lambda: not near(plug)._records, 1.0)
+        assert plug.loads(key, None) == b"old", "the server is asked"
+        listening(plug)
+        keep(plug, key)
+
+    def test_when_it_is_silent_nothing_is_used(self, need, tmp_path, monkeypatch):
+        need(Valkey)
+        monkeypatch.setattr(near_cache, "HEARTBEAT", 0.1)
+        monkeypatch.setattr(near_cache, "DEAF_AFTER", 0.5)
+        with Valkey(tmp_path) as server:
+            plug, key = RedisPlug(url=server.url, near_cache=MEGABYTE, timeout=0.5), session_key()
+            plug.dumps(key, None, b"old")
+            keep(plug, key)
+            kept = near(plug)
+            server.pause()
+            begin = time.monotonic()
+            wait_for(lambda: kept.get("session:" + key.session_id) is None, 2.0)
+            assert time.monotonic() - begin < 0.7
+            with pytest.raises(plug.outages):
+                plug.loads(key, None)
+            server.resume()
+            wait_for(lambda: kept._hears(), 10.0)
+            assert plug.loads(key, None) == b"old"
+            plug.close()
+
+    def test_when_the_server_has_gone_it_is_an_outage(self, need, tmp_path, caplog):
+        need(Redis)
+        with Redis(tmp_path) as server:
+            plug, key = RedisPlug(url=server.url, near_cache=MEGABYTE), session_key()
+            plug.dumps(key, None, b"old")
+            keep(plug, key)
+            server.kill()
+            wait_for(lambda: not near(plug)._records, 2.0)
+            with pytest.raises(plug.outages):
+                plug.loads(key, None)
+            server.start()
+            wait_for(lambda: near(plug)._hears(), 10.0)
+            assert plug.loads(key, None) is None, "it had nothing on disk"
+            plug.close()
+        assert "the near cache is off: ConnectionError" in caplog.text
+        assert key.session_id not in caplog.text
+
+    def test_the_log_shows_no_session_id(self, make_plug, caplog):
+        caplog.set_level("DEBUG")
+        plug, writer, key = make_plug(), make_plug(0), session_key()
+        writer.dumps(key, None, b"old")
+        keep(plug, key)
+        writer.dumps(key, None, b"new")
+        wait_for(lambda: plug.loads(key, None) == b"new")
+        assert key.session_id not in caplog.text
+
+    def test_a_child_has_its_own(self, make_plug, in_child):
+        plug, key = make_plug(), session_key()
+        plug.dumps(key, None, b"old")
+        keep(plug, key)
+        inherited = near(plug)
+
+        def use():
+            assert near(plug) is not inherited
+            listening(plug)
+            plug.dumps(key, None, b"new")
+            assert plug.loads(key, None) == b"new"
+            plug.close()
+
+        in_child(use)
+        wait_for(lambda: plug.loads(key, None) == b"new", 1.0)
+
+
+class TestMemory:
+    def test_is_bounded(self, make_plug):
+        plug = make_plug(size=20_000)
+        keys = [session_key() for _ in range(100)]
+        for key in keys:
+            plug.dumps(key, None, b"x" * 1000)
+        time.sleep(0.1)  # for what is announced of these
+        for key in keys:
+            assert plug.loads(key, None) == b"x" * 1000
+        kept = near(plug)
+        assert 10 < len(kept._records) <= 15
+        assert kept._bytes == sum(len(data) + 300 for data, _ in kept._records.values()) <= 20_000
+        assert kept.get("session:" + keys[-1].session_id), "the oldest went first"
+
+    def test_what_is_larger_is_not_kept(self, make_plug):
+        plug, key = make_plug(size=1000), session_key()
+        plug.dumps(key, None, b"x" * 1000)
+        time.sleep(0.1)
+        assert plug.loads(key, None) == b"x" * 1000
+        assert not near(plug)._records
+
+    def test_reading_again_does_not_count_twice(self, make_plug):
+        plug, key = make_plug(), session_key()
+        kept, name = near(plug), "session:" + key.session_id
+        for _ in range(3):
+            kept.put(name, kept.begin(name), b"x" * 100, None)
+        assert kept._bytes == 400
+
+    def test_the_thread_ends_with_the_plug(self, server):
+        def thread_of(**options):
+            plug = RedisPlug(url=server.url, near_cache=MEGABYTE)
+            listening(plug)
+            return plug, near(plug)._thread
+
+        plug, thread = thread_of()
+        plug.close()
+        assert not thread.is_alive()
+        assert plug.loads(session_key(), None) is None, "it stays usable"
+        plug.close()
+        plug, thread = thread_of()
+        gone = weakref.ref(plug)
+        plug._commands._commands.close()
+        del plug
+        gc.collect()
+        assert gone() is None
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+class TestConfiguration:
+    @pytest.mark.parametrize("url", ["redis+cluster://h:1,h:2", "redis+sentinel://h:1,h:2/service"])
+    def test_is_for_a_single_server(self, url):
+        with pytest.raises(ConfigurationError, match=r"near_cache works where .* single server"):
+            RedisPlug(url=url, near_cache=1)
+
+    def test_is_not_for_a_client_of_the_applications_own(self, running):
+        with running("valkey").client() as client, pytest.raises(ConfigurationError):
+            RedisPlug(client=client, near_cache=1)
+
+    def test_is_off_by_default(self, server, make_plug):
+        plug, key = make_plug(0), session_key()
+        plug.dumps(key, None, b"record")
+        before = reads(server)
+        for _ in range(3):
+            Storage(plug, None).loads(SessionKey(key.session_id, None))
+        assert reads(server) == before + 3
