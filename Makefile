@@ -10,7 +10,8 @@ COVERAGE_AT_LEAST ?= 100
 # What the tests drive as a person or an application would: the program and its Debian package.
 # A test whose program is missing is skipped; REQUIRE_SERVERS=1 makes it fail.
 PROGRAMS = chromium:chromium redis-server:redis-server memcached:memcached \
-    /usr/lib/postgresql/*/bin/postgres:postgresql /usr/sbin/mariadbd:mariadb-server-core
+    /usr/lib/postgresql/*/bin/postgres:postgresql /usr/sbin/mariadbd:mariadb-server-core \
+    /usr/sbin/nginx:nginx-light /usr/sbin/varnishd:varnish strace:strace
 
 .DEFAULT_GOAL := help
 
@@ -24,8 +25,10 @@ demo: .venv-demo/.made  ## run the demo; PLUG=<storage> PORT=<port>
 test: .venv-test/.made programs  ## run the tests; ARGS='-k cookie' runs some
 	@.venv-test/bin/python -m pytest $(ARGS)
 
-soak: .venv-test/.made programs  ## run the tests that take minutes
+soak: .venv-test/.made programs  ## run the tests and experiments that take long
 	@.venv-test/bin/python -m pytest -m soak $(ARGS)
+	@.venv-test/bin/python -m pytest --long tests/test_races.py $(ARGS)
+	@.venv-test/bin/python -m pytest --long --table docs/faults.md tests/experiments $(ARGS)
 
 coverage: .venv-test/.made programs  ## run the tests and tell which branches they leave out
 	@rm -f .coverage .coverage.*
@@ -39,11 +42,19 @@ lint: .venv-lint/.made  ## check style and types
 	@.venv-lint/bin/ruff format --check .
 	@.venv-lint/bin/mypy
 
+audit: .venv-audit/.made  ## look for known weaknesses in the code and in what it depends on
+	@.venv-audit/bin/bandit --quiet --recursive src --severity-level medium --skip B301
+	@if $(PYTHON) -c "import urllib.request as u; u.urlopen('https://pypi.org/pypi/pip/json', timeout=10)" 2>/dev/null; then \
+	    .venv-audit/bin/pip-audit --skip-editable; \
+	else \
+	    echo "pip-audit is left out: PyPI cannot be asked for known weaknesses from here"; \
+	fi
+
 nox: .venv-nox/.made programs  ## run the tests with every Python and Pyramid that is supported
 	@.venv-nox/bin/nox $(ARGS)
 
 clean:  ## remove what was made here
-	rm -rf .venv-demo .venv-test .venv-lint .venv-nox .nox .servers dist build .coverage .coverage.* \
+	rm -rf .venv-demo .venv-test .venv-lint .venv-audit .venv-nox .nox .servers dist build .coverage .coverage.* \
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
@@ -79,4 +90,4 @@ programs: .servers/dynamodb-local
 	    echo "Could not fetch DynamoDB Local; the tests that need it are skipped."; \
 	fi
 
-.PHONY: help demo test soak coverage lint nox clean programs
+.PHONY: help demo test soak coverage lint audit nox clean programs

@@ -23,8 +23,8 @@ fork = multiprocessing.get_context("fork")
 @pytest.fixture
 def long(request):
     """Whether to do as much as is promised, also where it takes a while."""
-    on_server = request.node.callspec.params["make_app"] in ON_SERVERS
-    return not on_server or request.config.getoption("--long")
+    slow = request.node.callspec.params["make_app"] in ("mongodb", "dynamodb", "datastore")
+    return not slow or request.config.getoption("--long")
 
 
 @pytest.fixture(params=[*ON_DISK, "chain", *ON_SERVERS])

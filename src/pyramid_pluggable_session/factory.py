@@ -16,7 +16,7 @@ from . import events
 from .cookie import LONGEST_AGE, CookieAttributes, SessionCookie
 from .interfaces import IPlugSession
 from .keyring import Keyring
-from .options import CORE_OPTIONS, check_secrets, make_serializers
+from .options import CORE_OPTIONS, check_secrets, check_weak, make_serializers
 from .record import Sealer
 from .responses import add_cookies, answer, become, vary_on_cookie
 from .session import Session
@@ -72,6 +72,7 @@ class SessionFactory:
     def __init__(self, options: dict[str, Any]) -> None:
         """Take the values of :data:`~pyramid_pluggable_session.options.CORE_OPTIONS`."""
         check_secrets(options["secret"], log)
+        check_weak(options, log)
         self.options = options
         keyring = Keyring(options["secret"], options["salt"], options["hashalg"])
         self.cookie = SessionCookie(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from logging import Logger
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ MAKE_A_SECRET: Final = 'python -c "import secrets; print(secrets.token_urlsafe(4
 
 _STRONG_SECRET_BYTES = 32
 _SHORTEST_TAG_BYTES = 16
+_OLD_HASHES = ("md5", "sha1")
 
 
 def secret_lines(value: Any) -> tuple[bytes, ...]:
@@ -56,14 +58,32 @@ def check_secrets(secrets: tuple[bytes, ...], log: Logger) -> None:
                 "pluggable_session.secret is still the one of the documentation, which everybody "
                 f"knows. Make your own with: {MAKE_A_SECRET}"
             )
-    if len(secrets[0]) < _STRONG_SECRET_BYTES:
+    # Whichever can be guessed is good for a forged cookie.
+    shortest = min(map(len, secrets))
+    if shortest < _STRONG_SECRET_BYTES:
         log.warning(
             "pluggable_session.secret has %d bytes, fewer than %d; make a better one with: %s "
-            "(keep the old one on a second line for a while, and nobody is logged out)",
-            len(secrets[0]),
+            "(keep the old one on a further line for a while, and nobody is logged out)",
+            shortest,
             _STRONG_SECRET_BYTES,
             MAKE_A_SECRET,
         )
+
+
+def check_weak(options: Mapping[str, Any], log: Logger) -> None:
+    """Warn of each setting that makes sessions weaker than the default does."""
+    never = options["timeout"] is None and options["lifetime"] is None
+    for name, weak, why in (
+        ("secure", options["secure"] is False, "the cookie is sent by plain http, too"),
+        ("httponly", not options["httponly"], "a script in the page can steal the cookie"),
+        ("samesite", options["samesite"] is None, "other sites' forms come with the cookie"),
+        ("serializer", "pickle" in options["serializer"],
+         "whoever gets the secret can run code in the application"),
+        ("hashalg", options["hashalg"].lower() in _OLD_HASHES, "the algorithm is an old one"),
+        ("timeout", never, "without it and a lifetime, a stolen cookie is good for ever"),
+    ):  # fmt: skip
+        if weak:
+            log.warning("pluggable_session.%s makes sessions weak: %s", name, why)
 
 
 def reissue_time(value: Any) -> float | str | None:

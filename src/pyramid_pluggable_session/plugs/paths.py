@@ -6,10 +6,13 @@ Each mistake is a :class:`~pyramid.exceptions.ConfigurationError` that names the
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 
 from pyramid.exceptions import ConfigurationError
+
+log = logging.getLogger("pyramid_pluggable_session")
 
 # Windows has none of these, and gives files an owner and rights in another way.
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -95,6 +98,8 @@ def _check_hands(status: os.stat_result, path: str, where: str) -> None:
         raise _mistake(where, path, "belongs to another user", _OWN)
     if status.st_mode & stat.S_IWOTH:
         raise _mistake(where, path, "can be written by everybody", f"Run chmod o-w {path}")
+    if status.st_mode & stat.S_IROTH:
+        log.warning("%s: %s can be read by everybody. Run chmod o-rwx %s", where, path, path)
 
 
 def _is_writable(folder: str) -> bool:
