@@ -153,6 +153,9 @@ class Visit:
             delete = self._store.give_up if moved else self._store.clear
             delete(self._storage, self._stored.session_id)
             self.notify(events.SessionEnded, handle(self._stored.session_id), "invalidated")
+        elif self.found.session_id is not None and not (self.moved or self.ended):
+            # What is not there for this process may be there for another, whose clock is behind.
+            self._store.clear(self._storage, self.found.session_id)
         self.ended = True
         self._begin(clock.now())
 
@@ -174,7 +177,9 @@ class Visit:
                 return self._dropped(Outcome.UNAVAILABLE)
         elif not self._regenerate and not self._is_due(self._stored, now):
             return None
-        draft = Draft(self.session_id, self.state, self.meta._replace(renewed=now))
+        # Never back: a clock that is behind must not end a session that another one has renewed.
+        renewed = max(now, self.meta.renewed)
+        draft = Draft(self.session_id, self.state, self.meta._replace(renewed=renewed))
         try:
             outcome = self._store_draft(draft)
         except PlugUnavailable as error:

@@ -10,10 +10,16 @@ import time
 import weakref
 from collections.abc import Callable
 
+from .. import clock
+
 logger = logging.getLogger("pyramid_pluggable_session")
 
 RUN_SECONDS = 1.0
 """How long one run may take. It is also how long a run can hold up the end of the process."""
+
+
+JUMP = 60.0
+"""Seconds by which the computer's clock may go off the monotonic one between two runs."""
 
 
 class Housekeeping:
@@ -35,6 +41,7 @@ class Housekeeping:
     def start_over(self) -> None:
         """Forget a run that is under way, and choose anew when the next one is due."""
         self._running = threading.Lock()
+        self._offset = clock.now() - time.monotonic()
         # Anywhere in the first interval: processes that are started together, or replaced before
         # an interval has passed, would otherwise purge all at once, or never.
         self._due = time.monotonic() + self._interval * _random()
@@ -51,6 +58,12 @@ class Housekeeping:
         if not self._running.acquire(blocking=False):
             return
         self._due = time.monotonic() + self._interval * (0.75 + _random() / 2)
+        # A clock that has just jumped may soon be set right. What looks expired waits for the next
+        # run, so that nobody is logged out by a mistake that lasted a minute.
+        before, self._offset = self._offset, clock.now() - time.monotonic()
+        if abs(self._offset - before) > JUMP:
+            self._running.release()
+            return
         running = self._running
         thread = threading.Thread(
             target=_run, args=(purge_until, running), name="pluggable_session-purge", daemon=False
