@@ -12,8 +12,8 @@ import pytest
 from pyramid.exceptions import ConfigurationError
 
 from pyramid_pluggable_session.keys import SessionKey, new_session_id
-from pyramid_pluggable_session.plugs import dumb_rollback, locking
-from pyramid_pluggable_session.plugs.dbm import DbmPlug
+from pyramid_pluggable_session.plugs import locking
+from pyramid_pluggable_session.plugs.dbm import DbmPlug, dumb_rollback
 from pyramid_pluggable_session.testing import PlugContract, session_key
 
 NOBODY = 65534

@@ -9,7 +9,8 @@ import sqlite3
 import pytest
 from pyramid.exceptions import ConfigurationError
 
-from pyramid_pluggable_session.plugs import expiry, paths, sqlite_pool
+from pyramid_pluggable_session.plugs import expiry, paths
+from pyramid_pluggable_session.plugs.sqlite import pool as sqlite_pool
 
 
 def refused(check, path):

@@ -10,8 +10,8 @@ import time
 import pytest
 from pyramid.exceptions import ConfigurationError
 
-from pyramid_pluggable_session.plugs import sqlite_pool
 from pyramid_pluggable_session.plugs.sqlite import SqlitePlug
+from pyramid_pluggable_session.plugs.sqlite import pool as sqlite_pool
 from pyramid_pluggable_session.testing import PlugContract, session_key
 
 NOBODY = 65534

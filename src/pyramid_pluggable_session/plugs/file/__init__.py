@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zope.interface import implementer
 
-from .. import settings
-from ..interfaces import IPurgePlug, IScanPlug, ISwapPlug
-from ..keys import SessionKey
-from ..settings import REQUIRED, Option
-from . import expiry, shards
-from .common_options import DURABLE, PURGE_INTERVAL
-from .housekeeping import Housekeeping
-from .locking import check_available
-from .paths import private_directory
+from ... import settings
+from ...interfaces import IPurgePlug, IScanPlug, ISwapPlug
+from ...keys import SessionKey
+from ...settings import REQUIRED, Option
+from .. import expiry
+from ..common_options import DURABLE, PURGE_INTERVAL
+from ..housekeeping import Housekeeping
+from ..locking import check_available
+from ..paths import private_directory
+from . import shards
 
 if TYPE_CHECKING:
-    from ..interfaces import Key
+    from ...interfaces import Key
 
 
 @implementer(ISwapPlug, IScanPlug, IPurgePlug)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pyramid.exceptions import ConfigurationError
 
-from .paths import private_file
+from ..paths import private_file
 
 NAMES = ("sqlite3", "gnu", "ndbm", "dumb")  # what `auto` tries, best first, as `dbm` itself does
 SUFFIXES = ("", ".db", ".pag", ".dir", ".dat", ".bak", ".lock")  # whatever the module makes

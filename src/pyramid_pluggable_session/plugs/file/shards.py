@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from ..keys import is_session_id
-from . import locking
+from ...keys import is_session_id
+from .. import locking
 
 NAMES = tuple(f"{number:02x}" for number in range(256))
 _LOCK = ".lock"

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pyramid.exceptions import ConfigurationError
 from zope.interface import implementer
 
-from .. import settings
-from ..interfaces import IPurgePlug, IScanPlug, ISwapPlug
-from ..keys import SessionKey, is_session_id
-from ..settings import REQUIRED, Option
-from . import dbm_modules, dumb_rollback, expiry
-from .common_options import PURGE_INTERVAL
-from .housekeeping import Housekeeping
-from .locking import check_available, locked
-from .paths import check_file, check_folder
+from ... import settings
+from ...interfaces import IPurgePlug, IScanPlug, ISwapPlug
+from ...keys import SessionKey, is_session_id
+from ...settings import REQUIRED, Option
+from .. import expiry
+from ..common_options import PURGE_INTERVAL
+from ..housekeeping import Housekeeping
+from ..locking import check_available, locked
+from ..paths import check_file, check_folder
+from . import dumb_rollback, modules
 
 if TYPE_CHECKING:
-    from ..interfaces import Key
+    from ...interfaces import Key
 
 _WHERE = "pluggable_session.dbm.path"
 _BATCH = 200  # records read or deleted under one lock; others get their turn in between
@@ -54,7 +55,7 @@ class DbmPlug:
         ),
         Option(
             "module",
-            settings.one_of("auto", *dbm_modules.NAMES),
+            settings.one_of("auto", *modules.NAMES),
             "auto",
             "The module of dbm: sqlite3, gnu, ndbm or dumb; auto takes what the database was made "
             "with, or the first that this Python has.",
@@ -79,11 +80,11 @@ class DbmPlug:
         check_file(self._lock, _WHERE)
         with locked(self._lock):
             # Only now: the files of a database come and go while another process changes it.
-            for suffix in dbm_modules.SUFFIXES:
+            for suffix in modules.SUFFIXES:
                 check_file(self._path + suffix, _WHERE)
             try:
                 dumb_rollback.recover(self._path)
-                self._module = dbm_modules.module_of(self._path, module, _WHERE)
+                self._module = modules.module_of(self._path, module, _WHERE)
                 self._dumb = self._module.__name__ == "dbm.dumb"
                 with self._database() as database:
                     _keys(database)

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pyramid.exceptions import ConfigurationError
 from zope.interface import implementer
 
-from .. import clock, settings
-from ..interfaces import IPurgePlug, IScanPlug, ISwapPlug
-from ..keys import SessionKey
-from ..settings import REQUIRED, Option
-from .common_options import DURABLE, PURGE_INTERVAL
-from .housekeeping import Housekeeping
-from .paths import private_file
-from .sqlite_pool import Pool, UnusableError
+from ... import clock, settings
+from ...interfaces import IPurgePlug, IScanPlug, ISwapPlug
+from ...keys import SessionKey
+from ...settings import REQUIRED, Option
+from ..common_options import DURABLE, PURGE_INTERVAL
+from ..housekeeping import Housekeeping
+from ..paths import private_file
+from .pool import Pool, UnusableError
 
 if TYPE_CHECKING:
-    from ..interfaces import Key
+    from ...interfaces import Key
 
 _WHERE = "pluggable_session.sqlite.path"
 
