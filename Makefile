@@ -6,6 +6,8 @@ PLUG ?=
 PORT ?=
 ARGS ?=
 COVERAGE_AT_LEAST ?= 100
+# Many tests wait for something. Those of one file stay together, as they share their servers.
+PARALLEL ?= --numprocesses 3 --dist loadfile
 
 # What the tests drive as a person or an application would: the program and its Debian package.
 # A test whose program is missing is skipped; REQUIRE_SERVERS=1 makes it fail.
@@ -23,7 +25,7 @@ demo: .venv-demo/.made  ## run the demo; PLUG=<storage> PORT=<port>
 	    $(if $(PLUG),--plug '$(PLUG)') $(if $(PORT),--port '$(PORT)') $(ARGS)
 
 test: .venv-test/.made programs  ## run the tests; ARGS='-k cookie' runs some
-	@.venv-test/bin/python -m pytest $(ARGS)
+	@.venv-test/bin/python -m pytest $(PARALLEL) $(ARGS)
 
 soak: .venv-test/.made programs  ## run the tests and experiments that take long
 	@.venv-test/bin/python -m pytest -m soak $(ARGS)

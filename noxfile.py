@@ -37,7 +37,12 @@ def tests(session: nox.Session, pyramid: str) -> None:
         *nox.project.dependency_groups(PYPROJECT, "suite"),
     )
     session.run(
-        "python", "-m", "pytest", "-m", "not soak and not slow and not browser", *session.posargs
+        "python",
+        "-m",
+        "pytest",
+        *("--numprocesses", "3", "--dist", "loadfile"),
+        *("-m", "not soak and not slow and not browser"),
+        *session.posargs,
     )
 
 
