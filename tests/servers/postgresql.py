@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from urllib.parse import quote
 
 import psycopg
@@ -26,6 +27,14 @@ def find_programs():
         return os.path.dirname(os.path.realpath(found))
     folders = [folder for pattern in FOLDERS for folder in sorted(glob.glob(pattern))]
     return next((each for each in reversed(folders) if os.path.exists(each + "/initdb")), None)
+
+
+def _is_running(process_id):
+    try:
+        with open(f"/proc/{process_id}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 class PostgreSQL(Server):
@@ -172,6 +181,10 @@ class PostgreSQL(Server):
             for child in children:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
+            # A new server does not start while one of them has the old one's shared memory.
+            until = time.monotonic() + 20
+            while any(map(_is_running, children)) and time.monotonic() < until:
+                time.sleep(0.02)
 
     def __exit__(self, *exception):
         super().__exit__(*exception)
