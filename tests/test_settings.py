@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -42,7 +43,7 @@ TABLE = (
         (settings.or_none(settings.integer), 5, 5),
         (settings.one_of("Lax", "Strict"), "strict", "Strict"),
         (settings.positive_seconds, "0.1", 0.1),
-        (settings.dotted, " os.path.join ", pathlib.os.path.join),
+        (settings.dotted, " os.path.join ", os.path.join),
         (settings.dotted, TABLE, TABLE),
         (settings.words, "a  b\n c", ("a", "b", "c")),
         (settings.words, ["a", "b"], ("a", "b")),

@@ -668,7 +668,8 @@ class TestPurge:
         assert deleted in (2, 3)
         assert plug.purge() == 0
 
-    def test_all_renewed_meanwhile(self, relayed, relay, plug, emulator):
+    def test_all_renewed_meanwhile(self, make_plug, relay, plug, emulator):
+        relayed = make_plug(emulator_host=relay.address, timeout=30.0)
         keys = [session_key(-1) for _ in range(100)]
         for key in keys:
             plug.dumps(key, None, b"old")
@@ -682,6 +683,7 @@ class TestPurge:
         assert relayed.purge() == 0
         assert relay.taken() == ["runQuery"] + ["lookup", "rollback"] * 4
         assert len(list(plug.scan())) == 100
+        relayed.close()
 
     def test_two_at_once(self, make_plug, plug):
         for _ in range(60):

@@ -481,7 +481,7 @@ class TestTable:
     def test_as_a_program(self):
         module = "pyramid_pluggable_session.plugs.sqlalchemy"
         done = subprocess.run(
-            [sys.executable, "-m", module, "mysql"],
+            [sys.executable, "-W", "ignore", "-m", module, "mysql"],
             check=True,
             capture_output=True,
             text=True,

@@ -277,13 +277,26 @@ def make_certificates(folder):
         .not_valid_before(datetime.now(timezone.utc) - timedelta(days=1))
         .not_valid_after(datetime.now(timezone.utc) + timedelta(days=1))
         .add_extension(extension, critical=False)
+        # Python 3.13 wants these.
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
+            critical=False,
+        )
+        .add_extension(constraints, critical=True)
+        .add_extension(_key_usage(constraints.ca), critical=True)
         .sign(authority_key, hashes.SHA256())
-        for name, public, extension in (
-            ("authority", authority_key, x509.BasicConstraints(True, None)),
+        for name, public, extension, constraints in (
+            (
+                "authority",
+                authority_key,
+                x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()),
+                x509.BasicConstraints(True, None),
+            ),
             (
                 "server",
                 key,
                 x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]),
+                x509.BasicConstraints(False, None),
             ),
         )
     )
@@ -299,6 +312,20 @@ def make_certificates(folder):
         with open(os.path.join(folder, name), "wb") as file:
             file.write(content)
     return tuple(os.path.join(folder, name) for name in contents)
+
+
+def _key_usage(authority):
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _named(name):
