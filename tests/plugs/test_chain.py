@@ -258,3 +258,67 @@ class TestConfiguration:
     def test_without_members(self):
         with pytest.raises(ConfigurationError, match=r"pluggable_session\.chain\.plugs is not set"):
             self.make(plug="chain")
+
+
+class TestWritesThatOverlap:
+    """The copies that they leave in front may come in any order."""
+
+    class Authority(MemoryPlug):
+        after = None
+
+        def swap(self, session, request, expected, session_data):
+            stored = super().swap(session, request, expected, session_data)
+            self._interrupt()
+            return stored
+
+        def loads(self, session, request):
+            found = super().loads(session, request)
+            self._interrupt()
+            return found
+
+        def _interrupt(self):
+            after, self.after = self.after, None
+            if after is not None:
+                after()
+
+    @pytest.fixture
+    def chain(self):
+        return ChainPlug(None, plugs=[MemoryPlug(), self.Authority()], fresh=60)
+
+    def test_the_older_copy_does_not_stay(self, chain):
+        key = session_key()
+        chain.dumps(key, None, b"1")
+        chain.authority.after = lambda: chain.swap(key, None, b"2", b"3")
+        assert chain.swap(key, None, b"1", b"2")
+        assert chain.loads(key, None) == b"3"
+
+    def test_a_late_reader_does_not_bring_the_older_copy_back(self, chain):
+        key = session_key()
+        chain.authority.dumps(key, None, b"1")
+        chain.authority.after = lambda: chain.swap(key, None, b"1", b"2")
+        assert chain.loads(key, None) == b"1", "it was asked before the change"
+        assert chain.loads(key, None) == b"2"
+
+    def test_nor_after_a_failed_change(self, chain):
+        key = session_key()
+        chain.authority.dumps(key, None, b"1")
+
+        def change_and_fail():
+            chain.authority.dumps(key, None, b"2")
+            assert not chain.swap(key, None, b"1", b"3")
+
+        chain.authority.after = change_and_fail
+        assert chain.loads(key, None) == b"1"
+        assert chain.loads(key, None) == b"2"
+
+    def test_a_write_that_fails_leaves_no_copy(self, chain):
+        key = session_key()
+        chain.dumps(key, None, b"1")
+
+        def fail():
+            raise OSError("no answer")
+
+        chain.authority.after = fail
+        with pytest.raises(PlugUnavailable):
+            chain.swap(key, None, b"1", b"2")
+        assert chain.loads(key, None) == b"2", "it was stored all the same"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -12,13 +12,14 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.settings import aslist
 from zope.interface import alsoProvides, implementer
 
-from .. import clock
-from ..errors import PlugUnavailable
-from ..interfaces import IClientSidePlug, IPlugSession, IPurgePlug, IScanPlug, ISwapPlug, Key
-from ..keys import SessionKey
-from ..loader import make_plug
-from ..settings import REQUIRED, Option, seconds
-from ..storage import Storage, describe
+from ... import clock
+from ...errors import PlugUnavailable
+from ...interfaces import IClientSidePlug, IPlugSession, IPurgePlug, IScanPlug, ISwapPlug, Key
+from ...keys import SessionKey
+from ...loader import make_plug
+from ...settings import REQUIRED, Option, seconds
+from ...storage import Storage, describe
+from .lanes import Lane, Lanes
 
 log = logging.getLogger("pyramid_pluggable_session")
 
@@ -71,6 +72,7 @@ class ChainPlug:
         self.front = tuple(front)
         self.authority = authority
         self.fresh = fresh
+        self._lanes = Lanes()
         self.member_names = {describe(plug) for plug in members}
         for ability in (ISwapPlug, IScanPlug, IPurgePlug):
             if ability.providedBy(authority):
@@ -81,6 +83,8 @@ class ChainPlug:
         # The time is the one before anybody is asked: what the authority says may be old by the
         # time that it is copied.
         now = clock.now()
+        lane = self._lanes.of(session.session_id)
+        writes = lane.writes
         for index, plug in enumerate(self.front):
             copy = None
             with _going_on():
@@ -88,33 +92,50 @@ class ChainPlug:
             if copy is not None and len(copy) >= _UNTIL.size:
                 (until,) = _UNTIL.unpack_from(copy)
                 if now < until:
-                    self._copy(self.front[:index], request, session, copy)
+                    if index:
+                        self._copy(self.front[:index], request, session, copy, lane, writes)
                     return bytes(copy[_UNTIL.size :])
         data = Storage(self.authority, request).loads(_key(session))
         if data is not None:
-            self._copy(self.front, request, session, _UNTIL.pack(now + self.fresh) + data)
+            copy = _UNTIL.pack(now + self.fresh) + data
+            self._copy(self.front, request, session, copy, lane, writes)
         return data
 
     def dumps(self, session: Key, request: Any, session_data: bytes) -> None:
         """Store in the authority, then in front of it."""
         now = clock.now()
-        Storage(self.authority, request).dumps(_key(session), session_data)
-        self._forward(session, request, session_data, now)
+        with self._writing(session, request) as forward:
+            Storage(self.authority, request).dumps(_key(session), session_data)
+            forward(session_data, now)
 
     def clear(self, session: Key, request: Any) -> None:
         """Forget everywhere, the authority first."""
-        Storage(self.authority, request).clear(_key(session))
-        self._clear_front(session, request)
+        with self._writing(session, request):
+            Storage(self.authority, request).clear(_key(session))
 
     def swap(self, session: Key, request: Any, expected: bytes | None, session_data: bytes) -> bool:
         """Compare and swap in the authority. If that fails, what is in front of it is old."""
         now = clock.now()
-        stored = Storage(self.authority, request).swap(_key(session), expected, session_data)
-        if stored:
-            self._forward(session, request, session_data, now)
-        else:
-            self._clear_front(session, request)
+        with self._writing(session, request) as forward:
+            stored = Storage(self.authority, request).swap(_key(session), expected, session_data)
+            if stored:
+                forward(session_data, now)
         return stored
+
+    @contextmanager
+    def _writing(self, session: Key, request: Any) -> Iterator[Callable[[bytes, float], None]]:
+        """Leave in front what ``forward`` was called with, or nothing."""
+        lane = self._lanes.of(session.session_id)
+        began = lane.begin()
+        given: list[tuple[bytes, float]] = []
+        try:
+            yield lambda data, now: given.append((data, now))
+        finally:
+            with lane.ending(began) as alone:
+                if given and alone:
+                    self._forward(session, request, *given[0])
+                else:
+                    self._clear_front(session, request)
 
     def scan(self) -> Iterator[Key]:
         """Yield the authority's keys."""
@@ -142,17 +163,26 @@ class ChainPlug:
             with _going_on():
                 Storage(plug, request).clear(_key(session))
 
-    def _copy(self, plugs: Sequence[Any], request: Any, session: Key, copy: bytes) -> None:
+    def _copy(
+        self,
+        plugs: Sequence[Any],
+        request: Any,
+        session: Key,
+        copy: bytes,
+        lane: Lane,
+        writes: int,
+    ) -> None:
         """Copy forward what was read further back, but never over what was written meanwhile."""
         (until,) = _UNTIL.unpack_from(copy)
         key = _key(session, until)
-        for plug in plugs:
-            front = Storage(plug, request)
-            with _going_on():
-                if front.can_swap:
-                    front.swap(key, None, copy)
-                else:
-                    front.dumps(key, copy)
+        with lane.undisturbed(writes) as undisturbed:
+            for plug in plugs if undisturbed else ():
+                front = Storage(plug, request)
+                with _going_on():
+                    if front.can_swap:
+                        front.swap(key, None, copy)
+                    else:
+                        front.dumps(key, copy)
 
 
 @contextmanager
