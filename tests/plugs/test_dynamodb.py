@@ -461,6 +461,30 @@ def unavailable(plug):
 
 
 class TestFailures:
+    @pytest.mark.parametrize(
+        "part",
+        [
+            b"x-amzn-",
+            b"x-amzn-RequestId: 1\r\nContent-Length: 999\r\n\r\n",
+            b'x-amzn-RequestId: 1\r\nContent-Length: 999\r\n\r\n{"Item": {"data": {"B": "',
+            b"x-amzn-RequestId: 1\r\nContent-Length: 2\r\n\r\n[]",
+        ],
+    )
+    def test_an_answer_that_was_cut_off_is_not_an_absence(self, relayed, relay, part):
+        key = session_key()
+        relayed.dumps(key, None, b"record")
+
+        def cut_off(handler):
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\n"
+            handler.wfile.write(head + part)
+            servers.hang_up(handler)
+
+        relay.answers[:] = [cut_off] * 2
+        with pytest.raises((OSError, *relayed.outages)):
+            relayed.loads(key, None)
+        relay.answers.clear()
+        assert relayed.loads(key, None) == b"record"
+
     def test_nobody_listens(self, make_plug):
         message = unavailable(make_plug(endpoint_url=f"http://127.0.0.1:{free_port()}"))
         assert "Could not connect" in message

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
+from http import HTTPStatus
 from typing import Any, Final
 
 import boto3
@@ -33,7 +35,7 @@ _ONE_ATTEMPT: Final = {"total_max_attempts": 1, "mode": "standard"}
 
 
 class WrongServerError(OSError):
-    """What answered is not DynamoDB."""
+    """What answered is not DynamoDB, or not all of its answer came."""
 
 
 class Client:
@@ -67,14 +69,18 @@ class Client:
                 parameter_validation=False,
             )
             self.boto3 = PerProcess(
-                lambda: _session(profile, region).client(
-                    "dynamodb", endpoint_url=endpoint_url, config=settings
+                lambda: _watched(
+                    _session(profile, region).client(
+                        "dynamodb", endpoint_url=endpoint_url, config=settings
+                    )
                 )
             )
         else:
             if not callable(client):
                 _check_attempts(client)
-            self.boto3 = PerProcess(lambda: _check_attempts(from_application(config, client)))
+            self.boto3 = PerProcess(
+                lambda: _watched(_check_attempts(from_application(config, client)))
+            )
 
     def close(self) -> None:
         """Close the connections, if they are not the application's. They are made anew if used."""
@@ -133,6 +139,27 @@ def _check_attempts(client: Any) -> Any:
             'config=botocore.config.Config(retries={"total_max_attempts": 1}).'
         )
     return client
+
+
+def _watched(client: Any) -> Any:
+    """Return the client, which from now on takes no answer that was cut off."""
+    client.meta.events.register(
+        "before-parse.dynamodb", _check_whole, unique_id="pyramid_pluggable_session"
+    )
+    return client
+
+
+def _check_whole(response_dict: dict[str, Any], **others: Any) -> None:
+    # If the connection ends in the middle of an answer, to Python's HTTP client the headers have
+    # ended, and to boto3 half a JSON text is an answer without content: a session would be absent.
+    if response_dict["status_code"] != HTTPStatus.OK:
+        return
+    try:
+        whole = isinstance(json.loads(response_dict["body"]), dict)
+    except ValueError:
+        whole = False
+    if not whole:
+        raise WrongServerError("the answer was cut off, or is not DynamoDB's")
 
 
 def _from_dynamodb(answer: dict[str, Any]) -> dict[str, Any]:
