@@ -859,6 +859,22 @@ class TestFailures:
             thread.join()
         assert "pluggable_session.memcached.url" in message
 
+    def test_an_answer_that_is_none_is_not_a_logout(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+
+            def serve():
+                client, _ = listener.accept()
+                with client:
+                    client.recv(1000)
+                    client.sendall(b"HTTP/1.0 400 Bad request\r\n\r\n")
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            plug = MemcachedPlug(url=f"memcached://127.0.0.1:{listener.getsockname()[1]}")
+            with pytest.raises(plug.outages, match="answer to a delete"):
+                plug.clear(session_key(), None)
+            thread.join()
+
     def test_web_server(self):
         with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as web:
             web.RequestHandlerClass.log_message = lambda *args: None

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pymemcache.exceptions import MemcacheUnknownError
 from zope.interface import implementer
 
 from ... import settings
@@ -106,7 +107,10 @@ class MemcachedPlug:
     def clear(self, session: Key, request: Any) -> None:
         """Forget the record."""
         with self._pool(session).connection() as connection:
-            connection.client.delete(self._prefix + session.session_id)
+            # Not by delete(): to that, any answer is one that nothing was there.
+            answer = connection.client.raw_command(f"delete {self._prefix}{session.session_id}")
+            if answer not in (b"DELETED", b"NOT_FOUND"):
+                raise MemcacheUnknownError("the answer to a delete is none")
 
     def swap(self, session: Key, request: Any, expected: bytes | None, session_data: bytes) -> bool:
         """Store the record if what is stored equals ``expected``."""
