@@ -258,6 +258,11 @@ class TestWrongServer:
         assert RedisPlug().remedy(redis.ResponseError("WRONGTYPE")) is None
         own = redis.Redis(port=valkey.port)
         assert RedisPlug(client=own).remedy(ConnectionResetError("reset")) is None
+        for error in (ConnectionResetError("reset"), BrokenPipeError("broken")):
+            assert "use rediss" in RedisPlug(url="redis://h").remedy(error)
+            assert "set pluggable_session.redis.certfile" in RedisPlug(url="rediss://h").remedy(
+                error
+            )
 
 
 def answering(answer):

@@ -30,6 +30,7 @@ _RIGHTS: Final = (
 )
 _NO_TLS: Final = f"if that port does not speak TLS, use redis in place of rediss in {WHERE}"
 _TLS: Final = f"if that port speaks TLS, use rediss in place of redis in {WHERE}"
+_CERTIFICATE: Final = f"if the server asks its clients for a certificate, set {_PREFIX}certfile"
 _OTHER: Final = f"no Redis or Valkey server answers there: see host and port in {WHERE}"
 _ADDRESS: Final = f"is the server running? Else see host and port in {WHERE}"
 _CLUSTER: Final = f"that server is a node of a cluster: use redis+cluster:// in {WHERE}"
@@ -63,7 +64,7 @@ _RULES: Final[tuple[tuple[type[BaseException] | str, str], ...]] = (
     ),
     ("WRONG_VERSION_NUMBER", _NO_TLS),
     ("handshake operation timed out", _NO_TLS),
-    (ssl.SSLError, f"if the server asks its clients for a certificate, set {_PREFIX}certfile"),
+    (ssl.SSLError, _CERTIFICATE),
     (InvalidResponse, _OTHER),
     (TimeoutError, f"is the server busy? {_PREFIX}timeout and {_PREFIX}connect_timeout limit it"),
     (socket.gaierror, f"see the host's name in {WHERE}"),
@@ -72,6 +73,7 @@ _RULES: Final[tuple[tuple[type[BaseException] | str, str], ...]] = (
     (PermissionError, "the process may not use the socket: see the server's unixsocketperm"),
     ("AF_UNIX path too long", f"the system does not take so long a path: {WHERE}"),
     (ConnectionResetError, _TLS),
+    (BrokenPipeError, _TLS),
 )
 
 
@@ -83,8 +85,11 @@ def remedy(error: BaseException, target: Target | None, prefix: str) -> str | No
     for sign, advice in _RULES:
         for each in chain:
             if sign in str(each) if isinstance(sign, str) else isinstance(each, sign):
-                if advice is _TLS and (target is None or target.tls):
+                if advice is _TLS and target is None:
                     return None
+                if advice is _TLS and target is not None and target.tls:
+                    # So ends a connection, now and then, whose client shows no certificate.
+                    return _CERTIFICATE
                 return advice.format(prefix=prefix)
     return None
 
