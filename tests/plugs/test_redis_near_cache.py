@@ -285,6 +285,19 @@ class TestMemory:
         assert plug.loads(key, None) == b"x" * 1000
         assert not near(plug)._records
 
+    def test_what_is_absent_or_cannot_be_read_leaves_nothing(self, make_plug, monkeypatch):
+        plug = make_plug()
+        for _ in range(10):
+            assert plug.loads(session_key(), None) is None
+
+        def fail(key):
+            raise ConnectionError
+
+        monkeypatch.setattr(plug._commands._commands, "read_with_lifetime", fail)
+        with pytest.raises(ConnectionError):
+            plug.loads(session_key(), None)
+        assert not near(plug)._reading
+
     def test_reading_again_does_not_count_twice(self, make_plug):
         plug, key = make_plug(), session_key()
         kept, name = near(plug), "session:" + key.session_id

@@ -55,9 +55,10 @@ class CachedCommands:
         kept = near.get(key)
         if kept is not None:
             return kept
-        token = near.begin(key)
-        data, seconds = self._commands.read_with_lifetime(key)
-        if data is not None:
+        token, data, seconds = near.begin(key), None, None
+        try:
+            data, seconds = self._commands.read_with_lifetime(key)
+        finally:
             near.put(key, token, data, seconds)
         return data
 
@@ -111,14 +112,15 @@ class NearCache:
                 self._reading[key] = token
         return token
 
-    def put(self, key: str, token: object, data: bytes, seconds: float | None) -> None:
+    def put(self, key: str, token: object, data: bytes | None, seconds: float | None) -> None:
         """Keep what was read, unless a change was announced since :meth:`begin`.
 
         The announcement may have come before the record that it is about: kept then, that record
-        would never be thrown out. ``seconds`` is how long it lives, None for ever.
+        would never be thrown out. ``data`` is None if nothing was read; ``seconds`` is how long the
+        record lives, None for ever.
         """
         with self._lock:
-            if self._reading.pop(key, None) is not token:
+            if self._reading.pop(key, None) is not token or data is None:
                 return
             self._drop(key)
             size = len(data) + _OVERHEAD
