@@ -11,7 +11,7 @@ from pyramid_pluggable_session.errors import SessionTooLarge
 from pyramid_pluggable_session.loader import make_plug as load_plug
 from pyramid_pluggable_session.plugs.sqlalchemy import SqlalchemyPlug
 from pyramid_pluggable_session.testing import PlugContract, session_key
-from servers.mariadb import MariaDB
+from servers.mariadb import ROOT_PASSWORD, MariaDB
 
 
 @pytest.fixture(scope="session")
@@ -111,8 +111,11 @@ class TestConnections:
             assert plug.swap(key, None, plug.loads(key, None), b"third")
 
     def lock(self, mariadb, plug, key):
+        # As another user: were this connection ended with the plug's, and first, the row would
+        # be free before the plug's own statement is.
+        url = mariadb.url_with(user="root", password=ROOT_PASSWORD)
         engine = sqlalchemy.create_engine(
-            mariadb.url.replace("mysql:", "mysql+pymysql:"), poolclass=sqlalchemy.NullPool
+            url.replace("mysql:", "mysql+pymysql:"), poolclass=sqlalchemy.NullPool
         )
         connection = engine.connect()
         table = plug._table.name
@@ -120,6 +123,14 @@ class TestConnections:
             f"SELECT * FROM {table} WHERE id = %s FOR UPDATE", (key.session_id,)
         )
         return connection
+
+    def wait_for_update(self, mariadb):
+        within = time.monotonic() + 10
+        while not mariadb.execute(
+            "SELECT 1 FROM information_schema.processlist WHERE user = 'app' AND info LIKE 'UPD%'"
+        ):
+            assert time.monotonic() < within
+            time.sleep(0.01)
 
     def test_dropped_in_the_middle(self, mariadb, make):
         plug, key = make(), session_key()
@@ -132,13 +143,12 @@ class TestConnections:
             except plug.outages as error:
                 errors.append(error)
 
-        with self.lock(mariadb, plug, key) as connection:
+        with self.lock(mariadb, plug, key):
             thread = threading.Thread(target=swap)
             thread.start()
-            time.sleep(0.3)
+            self.wait_for_update(mariadb)
             self.terminate(mariadb)
             thread.join(10)
-            connection.invalidate()
         assert len(errors) == 1, "a swap is not repeated"
         assert plug.loads(key, None) == b"record"
         assert plug.swap(key, None, b"record", b"other")

@@ -191,7 +191,7 @@ class TestConnections:
         with self.lock(postgresql, plug, key):
             thread = threading.Thread(target=swap)
             thread.start()
-            time.sleep(0.3)
+            self.wait_for_update(postgresql)
             self.terminate(postgresql)
             thread.join(10)
         assert len(errors) == 1, "a swap is not repeated"
@@ -205,6 +205,14 @@ class TestConnections:
         table = plug._table.name
         connection.execute(f"SELECT * FROM {table} WHERE id = %s FOR UPDATE", [key.session_id])
         return connection
+
+    def wait_for_update(self, postgresql):
+        within = time.monotonic() + 10
+        while not postgresql.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE usename = 'app' AND wait_event_type = 'Lock'"
+        ):
+            assert time.monotonic() < within
+            time.sleep(0.01)
 
     def test_server_that_is_slow(self, postgresql, make):
         plug, key = make(timeout=0.4), session_key()
