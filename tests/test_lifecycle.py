@@ -7,8 +7,9 @@ from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.response import Response
 
 from apps import App, CountingPlug, PlainPlug, set_cookies
-from pyramid_pluggable_session import SessionConflict
+from pyramid_pluggable_session import SessionConflict, events
 from pyramid_pluggable_session.keys import SessionKey, handle
+from pyramid_pluggable_session.store import Outcome
 from pyramid_pluggable_session.testing import FakeClock
 
 
@@ -577,6 +578,57 @@ class TestTwoRequestsAtOnce:
         client.do(put(a=1, b=1))
         self.both(app, client, put(a=2), put(b=2))
         assert client.data() == {"a": 2, "b": 1}
+
+
+class TestTheEndOfARequest:
+    @pytest.fixture
+    def closed(self):
+        return []
+
+    @pytest.fixture
+    def app(self, closed):
+        return App(
+            configure=lambda config: config.add_subscriber(closed.append, events.SessionClosed)
+        )
+
+    def test_is_told(self, app, closed):
+        client = app.client()
+        client.do(put(a=1))
+        client.data()
+        client.do(lambda session: session.invalidate())
+        app.client("garbage").data()
+        told = [(e.handle != "", e.plug, [each.name for each in e.operations]) for e in closed]
+        assert told == [
+            (True, "memory", ["swap"]),
+            (True, "memory", ["loads"]),
+            (False, "memory", ["loads", "clear"]),
+            (False, "memory", []),
+        ]
+
+    def test_is_not_told_where_nobody_looked(self, app, closed):
+        app.client().do(lambda session: None)
+        assert closed == []
+
+    def test_what_a_visit_says_of_itself(self, app):
+        client = app.client()
+        client.do(put(same=1, other=[1], gone=2))
+
+        def change(session):
+            session["other"].append(2)
+            del session["gone"]
+            session["new"] = None
+            app.visit = session.visit
+
+        client.do(change)
+        assert app.visit.changed_keys() == ["other", "gone", "new"]
+        assert (app.visit.outcome, app.visit.rejected) == (Outcome.STORED, None)
+
+        def look(session):
+            len(session)
+            app.visit = session.visit
+
+        app.client("garbage").do(look)
+        assert (app.visit.outcome, app.visit.rejected) == (None, "cookie: not signed by us")
 
 
 class TestStarvation:

@@ -7,7 +7,10 @@ prefix that is safe to log. None holds a session id or session data.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from .storage import Operation
 
 EndReason = Literal["invalidated", "idle", "lifetime"]
 DropReason = Literal["ended", "moved", "outage"]
@@ -74,3 +77,19 @@ class SessionConflict(SessionEvent):
     """
 
     keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SessionClosed:
+    """A request that had looked into its session is over with it: the response is made.
+
+    It comes last, once for each such request, whatever became of the session. It is no
+    :class:`SessionEvent`: nothing need have happened. ``handle`` is empty for a new session that
+    was not stored, ``plug`` is the name of the storage, and ``operations`` is what was done to it
+    for this request, oldest first.
+    """
+
+    request: Any
+    handle: str
+    plug: str
+    operations: tuple[Operation, ...]

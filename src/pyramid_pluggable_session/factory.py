@@ -149,8 +149,8 @@ class SessionFactory:
         except Exception:
             become(visit.request, response, answer(visit.request))
         finally:
-            visit.closed = True
             vary_on_cookie(response)
+            visit.close()
 
     def _save(self, visit: Visit, response: Any) -> None:
         request = visit.request

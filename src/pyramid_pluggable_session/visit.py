@@ -15,7 +15,7 @@ from .cookie import Found
 from .errors import PlugUnavailable
 from .keys import handle, new_session_id
 from .record import Meta, Unreadable
-from .storage import Operation, Storage
+from .storage import Operation, Storage, describe
 from .store import Draft, Moved, Outcome, Store, Stored
 
 log = logging.getLogger("pyramid_pluggable_session")
@@ -30,11 +30,16 @@ class Visit:
     ``state`` is the data and ``meta`` what is known beside it; both are changed in place, and
     :meth:`save` finds out. ``moved`` is true if the client came with an id that was given up a
     moment ago: its changes are dropped. ``closed`` is true when the last moment to save is over.
+
+    For those who watch: ``rejected`` is why a cookie or record was refused, ``outcome`` how the
+    save ended (None if there was nothing to save), ``conflicts`` names what could not be merged.
     """
 
     state: dict[str, Any]
     meta: Meta
     new: bool
+    outcome: Outcome | None = None
+    conflicts: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class Visit:
         """
         self.request = request
         self.found = found
+        self.rejected = found.rejected
         self.accessed = clock.now()
         self.moved = False
         self.ended = False
@@ -98,8 +104,9 @@ class Visit:
                 return
         except Unreadable as error:
             log.warning("refused the record of session %s: %s", handle(session_id), error.reason)
+            self.rejected = f"record: {error.reason}"
             self._store.clear(self._storage, session_id)
-            self.notify(events.SessionRejected, handle(session_id), f"record: {error.reason}")
+            self.notify(events.SessionRejected, handle(session_id), self.rejected)
             return
         self._store.clear(self._storage, session_id)
         self.notify(events.SessionEnded, handle(session_id), reason)
@@ -165,8 +172,30 @@ class Visit:
             return bool(self.state) and not self.moved
         return self._store.serializer.dumps(self.state) != self._stored_body
 
+    def changed_keys(self) -> list[str]:
+        """Return the keys whose values are others than when the session was loaded."""
+        before = {} if self._stored is None else self._stored.state()
+        keys = dict.fromkeys((*before, *self.state))
+        absent = object()
+        return [key for key in keys if before.get(key, absent) != self.state.get(key, absent)]
+
     def save(self) -> Outcome | None:
         """Store what changed, or renew what is due. Return None if there was nothing to do."""
+        self.outcome = self._save()
+        return self.outcome
+
+    def close(self) -> None:
+        """Note that the last moment to save is over."""
+        self.closed = True
+        stored = self._stored is not None or self.outcome is Outcome.STORED
+        self.notify(
+            events.SessionClosed,
+            handle(self.session_id) if stored else "",
+            describe(self._storage.plug),
+            self.operations,
+        )
+
+    def _save(self) -> Outcome | None:
         now = clock.now()
         if self._stored is None:
             if not self.state:
@@ -193,6 +222,7 @@ class Visit:
         name = handle(draft.session_id)
         if draft.conflicts:
             # A key may be whatever somebody typed, line breaks and all.
+            self.conflicts = draft.conflicts
             keys = ", ".join(map(repr, draft.conflicts))
             log.warning("session %s: two requests changed %s; the later value stays", name, keys)
             self.notify(events.SessionConflict, name, draft.conflicts)
