@@ -6,12 +6,13 @@ ON_DISK = {
     "sqlite": "sqlite:///{}/sessions.db",
     "lmdb": "lmdb:///{}/sessions.lmdb",
     "dbm": "dbm:///{}/sessions",
+    "migration": "migration:?old=sqlite:///{0}/old.db&new=file://{0}/new",
 }
 ON_SERVERS = {
     # The classes that start their servers.
     "valkey": "servers.redis:Valkey",
     "redis": "servers.redis:Redis",
-    "sentinel": "servers.redis:Sentinel",
+    "sentinel": "servers.redis:SteadySentinel",
     "cluster": "servers.redis:Cluster",
     "memcached": "servers.memcached:Memcached",
     "postgresql": "servers.postgresql:PostgreSQL",

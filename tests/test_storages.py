@@ -7,11 +7,13 @@ import pytest
 from apps import App
 from pyramid_pluggable_session.interfaces import IPlugSession
 from storages import ON_DISK, ON_SERVERS
+from timing import patient
 
 
 @pytest.fixture(params=[*ON_DISK, *ON_SERVERS])
 def app(request, url_of):
-    app = App(plug=url_of(request.param))
+    spec = url_of(request.param)
+    app = App(plug=patient(spec) if request.param in ON_SERVERS else spec)
     yield app
     getattr(app.registry.getUtility(IPlugSession), "close", lambda: None)()
 

@@ -138,7 +138,7 @@ class Site:
     def close(self):
         self._ending = True
         self._server.trigger.pull_trigger()
-        self._thread.join(10)
+        self._thread.join(60)
         self._server.task_dispatcher.shutdown()
         wasyncore.close_all(self._server._map)
         self._listener.close()
@@ -281,7 +281,7 @@ class Process:
     def close(self):
         """End the process. What it said is in ``said``, all of it."""
         self._process.terminate()
-        self.said += self._process.communicate(timeout=20)[0]
+        self.said += self._process.communicate(timeout=60)[0]
 
     def __enter__(self):
         return self

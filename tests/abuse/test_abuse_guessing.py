@@ -38,7 +38,7 @@ def test_as_many_in_a_header_as_there_is_room_for(site, plug, alice, make):
             assert given.cookies == {}
     assert plug.taken() == []
     assert len(plug.ids()) == 1
-    assert time.monotonic() - begin < 30, "a guess takes milliseconds"
+    assert time.monotonic() - begin < 120, "a guess takes milliseconds"
 
 
 @pytest.mark.parametrize("make", GUESSES.values(), ids=GUESSES)
@@ -53,7 +53,7 @@ def test_one_after_the_other(site, plug, alice, make):
             assert {each.status for each in wire.send(*packet)} == {303}
     assert plug.taken() == []
     assert len(plug.ids()) == 1
-    assert time.monotonic() - begin < 30, "a guess takes tens of milliseconds"
+    assert time.monotonic() - begin < 120, "a guess takes tens of milliseconds"
 
 
 def test_the_right_one_among_many_is_found(site, alice):

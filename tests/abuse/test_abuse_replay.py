@@ -5,10 +5,10 @@ The ``cookie`` plug promises less: nothing on the server knows that a session ha
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from attacked import Browser
+
+from pyramid_pluggable_session.testing import FakeClock
 
 PLUGS = ["memory", "file", "sqlite", "dbm"]
 
@@ -49,8 +49,13 @@ def test_a_stolen_cookie_ends_with(two, path):
 
 class TestWithTheClientAsTheStorage:
     @pytest.fixture
-    def two(self, serve):
-        site = serve("cookie", timeout="2", reissue_time="0")
+    def clock(self):
+        with FakeClock() as clock:
+            yield clock
+
+    @pytest.fixture
+    def two(self, serve, clock):
+        site = serve("cookie", timeout="1200", reissue_time="0")
         user = Browser(site.port)
         user.post("/login?user=alice")
         return user, Browser(site.port, user.cookies)
@@ -72,13 +77,14 @@ class TestWithTheClientAsTheStorage:
         ):
             assert Browser(thief._port, mixed).get("/mine").text.startswith("for None #")
 
-    def test_a_kept_cookie_works_until_the_timeout_and_no_longer(self, two):
+    def test_a_kept_cookie_works_until_the_timeout_and_no_longer(self, two, clock):
         """As documented: whoever must end sessions for good needs a storage on the server."""
         user, thief = two
         user.post("/logout")
         kept = Browser(thief._port, thief.cookies)
+        clock.advance(1199)
         assert kept.get("/mine").text.startswith("for alice #")
-        time.sleep(2.1)
+        clock.advance(2)
         assert thief.get("/mine").text.startswith("for None #")
 
     def test_nobody_can_read_or_change_what_is_in_it(self, two):

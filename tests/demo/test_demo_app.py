@@ -308,7 +308,7 @@ def during_slow(monkeypatch):
 
         def sleep(seconds):
             holds.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
 
         monkeypatch.setattr(views, "time", SimpleNamespace(sleep=sleep))
         slow_tab = same_browser(browser)
@@ -317,11 +317,11 @@ def during_slow(monkeypatch):
         thread = threading.Thread(target=lambda: responses.append(slow_form.submit()))
         thread.start()
         try:
-            assert holds.wait(10)
+            assert holds.wait(60)
             meanwhile()
         finally:
             go_on.set()
-            thread.join(10)
+            thread.join(60)
         (response,) = responses
         assert response.status_int == 303
         return response

@@ -12,6 +12,7 @@ from webtest import TestApp
 
 from pyramid_pluggable_session import IPlugSession
 from storages import ON_SERVERS
+from timing import patient
 
 
 def shop(tmp_path, plug, **given):
@@ -38,7 +39,7 @@ def close(browser):
 
 @pytest.mark.parametrize("kind", list(ON_SERVERS))
 def test_on_a_server(tmp_path, running, kind):
-    browser = shop(tmp_path, running(kind).url)
+    browser = shop(tmp_path, patient(running(kind).url))
     use(browser)
     close(browser)
 

@@ -37,7 +37,7 @@ def test_the_first_runs_find_nothing(missing, tmp_path, target, runs):
         env=environ,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]

@@ -44,7 +44,7 @@ def in_child():
         _start(child)
         theirs.close()
         try:
-            assert ours.poll(30), "the child hangs"
+            assert ours.poll(60), "the child hangs"
             done, result = ours.recv()
         finally:
             ours.close()

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import socket
 import threading
-import time
 import traceback
 
 import pytest
@@ -13,6 +12,7 @@ from pyramid_pluggable_session.errors import PlugUnavailable
 from pyramid_pluggable_session.plugs.sqlalchemy import SqlalchemyPlug
 from pyramid_pluggable_session.storage import Storage
 from pyramid_pluggable_session.testing import session_key
+from timing import PATIENT
 
 _numbers = itertools.count()
 
@@ -21,7 +21,12 @@ _numbers = itertools.count()
 def plugs(**defaults):
     """Give a function that makes plugs on one table of their own, and close them at the end."""
     made = []
-    defaults = {"table": f"sessions{next(_numbers)}", "purge_interval": 0, **defaults}
+    defaults = {
+        "table": f"sessions{next(_numbers)}",
+        "purge_interval": 0,
+        **PATIENT,
+        **defaults,
+    }
 
     def make(**options):
         made.append(SqlalchemyPlug(None, **{**defaults, **options}))
@@ -48,70 +53,6 @@ def failure(plug, operation="loads", password="p@ss/w:rd %1"):
     for secret in (key.session_id, SECRET_RECORD.decode(), password):
         assert secret not in printed
     return str(caught.value)
-
-
-@contextlib.contextmanager
-def within(seconds, at_least=0.0):
-    began = time.monotonic()
-    yield
-    assert at_least <= time.monotonic() - began < seconds
-
-
-class Proxy:
-    """Stands between a client and a server, and counts how often the client has to wait."""
-
-    def __init__(self, port):
-        self.server = ("127.0.0.1", port)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.trips = 0
-        self.connections = 0
-        self._sockets = [self.listener]
-        self._threads = []
-        self._start(self._accept)
-
-    def _start(self, target, *args):
-        thread = threading.Thread(target=target, args=args, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self.listener.accept()
-                self.connections += 1
-                server = socket.create_connection(self.server)
-                self._sockets += [client, server]
-                asking = [False]
-                self._start(self._pass_on, client, server, asking, True)
-                self._start(self._pass_on, server, client, asking, False)
-
-    def _pass_on(self, source, target, asking, from_client):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                if from_client and not asking[0]:
-                    self.trips += 1
-                asking[0] = from_client
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-
-    @contextlib.contextmanager
-    def expect(self, trips):
-        """Check that the client waits for the server so many times."""
-        before = self.trips
-        yield
-        assert self.trips - before == trips
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-        for thread in self._threads:
-            thread.join(5)
 
 
 @contextlib.contextmanager

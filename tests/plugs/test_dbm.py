@@ -15,6 +15,7 @@ from pyramid_pluggable_session.keys import SessionKey, new_session_id
 from pyramid_pluggable_session.plugs import locking
 from pyramid_pluggable_session.plugs.dbm import DbmPlug, dumb_rollback
 from pyramid_pluggable_session.testing import PlugContract, session_key
+from timing import PATIENCE
 
 NOBODY = 65534
 HAS_SQLITE3 = importlib.util.find_spec("dbm.sqlite3") is not None
@@ -383,7 +384,7 @@ class TestPurge:
         plug = DbmPlug(path=path, module=module, purge_interval=0.02)
         expired = session_key(-1)
         plug.dumps(expired, None, b"expired")
-        until = time.monotonic() + 20
+        until = time.monotonic() + PATIENCE
         while True:
             plug.dumps(session_key(), None, b"record")
             with plug._locked(), plug._database() as database:

@@ -11,6 +11,7 @@ from pyramid_pluggable_session.keys import SessionKey
 from pyramid_pluggable_session.plugs import expiry, locking
 from pyramid_pluggable_session.plugs.file import FilePlug
 from pyramid_pluggable_session.testing import PlugContract, session_key
+from timing import PATIENCE
 
 NOBODY = 65534
 
@@ -306,7 +307,7 @@ class TestPurge:
     def test_happens_beside_the_writing(self, path):
         plug, expired = FilePlug(path=path, purge_interval=0.02), session_key(-1)
         plug.dumps(expired, None, b"expired")
-        until = time.monotonic() + 20
+        until = time.monotonic() + PATIENCE
         while place(path, expired).exists():
             assert time.monotonic() < until
             plug.dumps(session_key(), None, b"record")

@@ -6,6 +6,7 @@ import pytest
 
 from pyramid_pluggable_session.plugs import housekeeping
 from pyramid_pluggable_session.plugs.housekeeping import Housekeeping
+from timing import PATIENCE, wait_for
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def due(monkeypatch):
 def wait_for_runs():
     for thread in threading.enumerate():
         if thread.name == "pluggable_session-purge":
-            thread.join(10)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
 
@@ -81,11 +82,12 @@ def test_one_at_a_time(due):
 
     def purge(until):
         runs.append(until)
-        release.wait(10)
+        release.wait(2 * PATIENCE)
 
     for _ in range(5):
         keeper.after_write(purge)
         time.sleep(0.002)
+    wait_for(lambda: runs)
     assert len(runs) == 1
     release.set()
     wait_for_runs()
@@ -129,7 +131,7 @@ def test_no_thread_to_be_had(due, monkeypatch, caplog):
 
 def test_fork_during_a_run(due, in_child):
     keeper, release = due(), threading.Event()
-    keeper.after_write(lambda until: release.wait(10))
+    keeper.after_write(lambda until: release.wait(2 * PATIENCE))
 
     def run_in_child():
         runs = []

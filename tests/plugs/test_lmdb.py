@@ -13,6 +13,7 @@ from pyramid_pluggable_session.loader import find_plug
 from pyramid_pluggable_session.plugs.lmdb import LmdbPlug
 from pyramid_pluggable_session.storage import Storage
 from pyramid_pluggable_session.testing import PlugContract, session_key
+from timing import PATIENCE
 
 
 class TestLmdbPlug(PlugContract):
@@ -132,14 +133,14 @@ class TestEnvironments:
         together, found = threading.Barrier(8), []
 
         def use(plug):
-            together.wait(10)
+            together.wait(PATIENCE)
             found.append(plug._environment())
 
         threads = [threading.Thread(target=use, args=(plug,)) for plug in plugs]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(10)
+            thread.join()
         assert len(set(map(id, found))) == 1
         assert len(found) == 8
 
@@ -167,7 +168,7 @@ class TestEnvironments:
         def read():
             try:
                 with plug._environment().begin():
-                    together.wait(20)
+                    together.wait(PATIENCE)
                     assert plug.loads(key, None) == b"record"
             except Exception as error:
                 errors.append(error)
@@ -176,7 +177,7 @@ class TestEnvironments:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join()
         assert errors == []
 
 
@@ -285,7 +286,7 @@ class TestPurge:
         plug = LmdbPlug(path=path, purge_interval=0.02)
         expired, key = session_key(-1), session_key()
         plug.dumps(expired, None, b"expired")
-        until = time.monotonic() + 20
+        until = time.monotonic() + PATIENCE
         while plug._environment().stat()["entries"] > 1 or plug.loads(key, None) is None:
             plug.dumps(key, None, b"record")
             plug.swap(key, None, b"record", b"record")

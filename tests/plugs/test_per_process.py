@@ -18,7 +18,7 @@ def test_is_made_once_when_it_is_asked_for():
     together, found = threading.Barrier(8), []
 
     def ask():
-        together.wait(10)
+        together.wait(30)
         found.append(thing())
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
@@ -70,13 +70,13 @@ def test_a_fork_while_it_is_being_made(in_child):
         if first:
             first.clear()
             making.set()
-            go_on.wait(30)
+            go_on.wait(60)
         return Thing()
 
     thing = PerProcess(make)
     thread = threading.Thread(target=thing)
     thread.start()
-    making.wait(10)
+    assert making.wait(30)
     try:
         in_child(lambda: thing().made_by)  # hangs if the lock stays as it was
     finally:

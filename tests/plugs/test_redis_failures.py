@@ -19,10 +19,10 @@ from servers.redis import (
     Cluster,
     Redis,
     RedisWithTls,
-    Sentinel,
+    SteadySentinel,
     Valkey,
-    wait_for,
 )
+from timing import PATIENCE, PATIENT, again_if_slow, wait_for, within
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,16 +66,20 @@ def server(request, tmp_path):
 
 @pytest.fixture
 def make(request):
-    """Return a function that makes a plug with short timeouts, which is closed after the test."""
+    """Return a function that makes a plug, which is closed after the test."""
     plugs = []
 
     def make(url, **options):
-        plugs.append(RedisPlug(url=url, **{"connect_timeout": 0.5, "timeout": 0.5, **options}))
+        plugs.append(RedisPlug(url=url, **{**PATIENT, **options}))
         return plugs[-1]
 
     yield make
     for plug in plugs:
         plug.close()
+
+
+HASTY = {"connect_timeout": 0.5, "timeout": 0.5}
+"""Options of a plug that gives up while a server hangs."""
 
 
 def failure(plug, operation="loads"):
@@ -283,7 +287,7 @@ def answering(answer):
 
 class TestTls:
     def test_everything(self, tls, make):
-        plug, key = make(tls.url, ca_certs=tls.authority, timeout=5.0), session_key()
+        plug, key = make(tls.url, ca_certs=tls.authority), session_key()
         big, bigger = os.urandom(300_000), os.urandom(400_000)
         plug.dumps(key, None, big)
         assert plug.loads(key, None) == big
@@ -311,7 +315,7 @@ class TestTls:
         assert "(if that port speaks TLS, use rediss in place of redis in" in message
 
     def test_not_spoken(self, valkey, make):
-        message = failure(make(valkey.url.replace("redis", "rediss")))
+        message = failure(make(valkey.url.replace("redis", "rediss"), **HASTY))
         assert "(if that port does not speak TLS, use redis in place of rediss in" in message
 
     def test_certificate_for_the_server(self, tmp_path, make):
@@ -441,16 +445,26 @@ class TestRestarts:
 
     @pytest.mark.parametrize("operation", ["loads", "dumps", "swap", "clear"])
     def test_server_that_hangs(self, server, make, operation):
-        plug, key = make(server.url), session_key()
-        plug.dumps(key, None, b"record")
-        server.pause()
-        started = time.monotonic()
-        message = failure(plug, operation)
-        assert "(is the server busy? pluggable_session.redis.timeout and" in message
-        assert time.monotonic() - started < 2
-        failure(plug)
-        server.resume()
+        key = session_key()
+        make(server.url).dumps(key, None, b"record")
+
+        @again_if_slow(2)
+        def gives_up():
+            plug = make(server.url, **HASTY)
+            wait_for(lambda: plug.loads(key, None) == b"record", despite=plug.outages)
+            server.pause()
+            try:
+                with within(2):
+                    message = failure(plug, operation)
+                failure(plug)
+            finally:
+                server.resume()
+            assert "(is the server busy? pluggable_session.redis.timeout and" in message
+            return plug
+
+        plug = gives_up()
         # The answers that came late are not taken for those to other questions.
+        wait_for(lambda: plug.loads(key, None) is not None, despite=plug.outages)
         assert plug.loads(key, None) == b"record"
 
     def test_cluster(self, tmp_path, make):
@@ -458,7 +472,8 @@ class TestRestarts:
         plug = make(cluster.url)
         failure(plug)
         with cluster:
-            assert _works(plug), "it is there now"
+            cluster.notice_failures()
+            wait_for(lambda: _works(plug))
             for server in cluster.servers[:2]:
                 server.kill()
                 wait_for(lambda: not _works(plug))
@@ -479,7 +494,7 @@ def _works(plug):
 
 class TestSentinel:
     def test_unknown_service(self, tmp_path, make):
-        with Sentinel(tmp_path) as servers:
+        with SteadySentinel(tmp_path) as servers:
             message = failure(make(servers.url + "x"))
             assert "(the Sentinels know no service of that name that is up: see the" in message
             message = failure(make(f"redis://127.0.0.1:{servers.sentinel.port}"))
@@ -491,8 +506,13 @@ class TestSentinel:
     @pytest.mark.parametrize("fault", ["kill", "pause"])
     def test_failover_under_load(self, tmp_path, make, fault):
         """Writers go on by themselves, and lose nothing that the replica had."""
-        with Sentinel(tmp_path) as servers:
-            plug, timeout = make(servers.url), 0.5
+        # A second time and so on if the machine was too slow to tell.
+        assert any(self.recovery(tmp_path / str(n), make, fault) < 2 for n in range(5))
+
+    def recovery(self, folder, make, fault):
+        """Return how many seconds after a failover the last writer goes on."""
+        with SteadySentinel(folder) as servers:
+            plug = make(servers.url, **HASTY)
             replicated, last, stop = {}, {}, threading.Event()
             recovered = {}
 
@@ -516,27 +536,30 @@ class TestSentinel:
             threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
             for thread in threads:
                 thread.start()
-            wait_for(lambda: len(last) == 4 and min(v for _, v in last.values()) > 20)
-            acknowledged = dict(last)
-            _replicate(servers.primary)
-            replicated.update(acknowledged)
-            getattr(servers.primary, fault)()
-            old = servers.primary.port
-            wait_for(lambda: servers.primary_port() != old)
-            with servers.replica.client() as client:
-                wait_for(lambda: client.info("replication")["role"] == "master")
-            failed.set()
-            moment = time.monotonic()
-            wait_for(lambda: len(recovered) == 4)
-            stop.set()
-            for thread in threads:
-                thread.join()
-            assert max(recovered.values()) - moment < 4 * timeout
+            try:
+                wait_for(lambda: len(last) == 4 and min(v for _, v in last.values()) > 20)
+                acknowledged = dict(last)
+                _replicate(servers.primary)
+                replicated.update(acknowledged)
+                servers.notice_failures()
+                getattr(servers.primary, fault)()
+                old = servers.primary.port
+                wait_for(lambda: servers.primary_port() != old, 2 * PATIENCE)
+                with servers.replica.client() as client:
+                    wait_for(lambda: client.info("replication")["role"] == "master")
+                failed.set()
+                moment = time.monotonic()
+                wait_for(lambda: len(recovered) == 4)
+            finally:
+                stop.set()
+                for thread in threads:
+                    thread.join()
             with servers.replica.client() as client:
                 for key, version in replicated.values():
                     assert int(client.get("session:" + key.session_id)) >= version
             if fault == "pause":
                 servers.primary.resume()
+        return max(recovered.values()) - moment
 
 
 def _replicate(server):
@@ -563,6 +586,7 @@ class TestClusterFailover:
                 plug.dumps(key, None, b"record")
             for server in cluster.servers[:3]:
                 _replicate(server)
+            cluster.notice_failures()
             cluster.servers[0].kill()
             failures = []
 
@@ -574,7 +598,7 @@ class TestClusterFailover:
                     return False
                 return True
 
-            wait_for(all_there)
+            wait_for(all_there, 2 * PATIENCE)
             assert failures, "no key was on the node that failed"
             assert all(plug.swap(key, None, b"record", b"new") for key in keys)
             assert {key.session_id for key in plug.scan()} == {key.session_id for key in keys}

@@ -6,7 +6,9 @@ A module for each kind of server has a class that starts one, and the fixtures a
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -15,15 +17,19 @@ import time
 
 def free_port():
     """Return a port of the loopback interface that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    # Below those that systems give to clients: such a port may be gone before it is used, or while
+    # a server is down. Not from ``random``, which runs of the tests beside this one may seed alike.
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:
     """A server process. Subclasses say how it is started and when it is ready."""
 
-    patience = 60.0  # seconds for it to become ready
+    patience = 180.0  # seconds for it to become ready
 
     def __init__(self, folder):
         self.folder = str(folder)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
-import threading
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from unittest import mock
 
 from google.rpc.status_pb2 import Status
 
+from proxies import HttpRelay, reply
 from servers import Server
 
 PROJECT = "test-project"
@@ -103,86 +101,24 @@ class DatastoreEmulator(Server):
         self.environment.stop()
 
 
-class Relay:
-    """Hands requests on to a server, and lists the names of their methods.
+class Relay(HttpRelay):
+    """A relay whose operations are Datastore's methods.
 
-    A request for which there is something in ``answers``, a list of pairs of a method and a
-    function, is answered by the first such function, once. It gets the request's handler.
+    ``answers`` are pairs of a method and a function, which answers the first such request, once.
     """
 
-    def __init__(self, server=None):
-        self.methods = []
-        self.answers = []
-        self.headers = []
-        relay = self
+    def operation_of(self, handler):
+        return handler.path.rpartition(":")[2]
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def do_POST(self):
-                self.body = self.rfile.read(int(self.headers["Content-Length"]))
-                method = self.path.rpartition(":")[2]
-                relay.methods.append(method)
-                relay.headers.append(self.headers)
-                for each in relay.answers:
-                    if each[0] == method:
-                        relay.answers.remove(each)
-                        each[1](self)
-                        return
-                if server is None:
-                    hang_up(self)
-                else:
-                    reply(self, *forward(self, server))
-
-            def log_message(self, *arguments):
-                pass
-
-        self.listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.listener.serve_forever, args=(0.05,))
-
-    @property
-    def address(self):
-        return f"127.0.0.1:{self.listener.server_port}"
-
-    def taken(self):
-        """Return the methods since the last time."""
-        taken, self.methods[:] = list(self.methods), []
-        return taken
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exception):
-        self.listener.shutdown()
-        self.thread.join()
-        self.listener.server_close()
-
-
-def forward(handler, server):
-    """Do a request at the server; return the answer's status and body."""
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=20)
-    try:
-        connection.request("POST", handler.path, handler.body, dict(handler.headers))
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
-
-
-def reply(handler, status, body):
-    """Answer a request."""
-    head = f"HTTP/1.1 {status} Status\r\nContent-Length: {len(body)}\r\n\r\n"
-    handler.wfile.write(head.encode() + body)
+    def answer_to(self, operation):
+        for each in self.answers:
+            if each[0] == operation:
+                self.answers.remove(each)
+                return each[1]
+        return None
 
 
 def refuse(status, code=2, message="refused"):
     """Return an answer: an error as Datastore tells it."""
     body = Status(code=code, message=message).SerializeToString()
     return lambda handler: reply(handler, status, body)
-
-
-def hang_up(handler):
-    """Close the connection without an answer."""
-    handler.close_connection = True

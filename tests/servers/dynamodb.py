@@ -6,12 +6,11 @@ import http.client
 import os
 import shutil
 import ssl
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from unittest import mock
 from urllib.parse import quote
 
+from proxies import HttpRelay
 from servers import Server
 
 _PROGRAM = Path(__file__).parents[2] / ".servers" / "dynamodb-local"
@@ -93,32 +92,11 @@ def url(endpoint_url, table="sessions"):
     return f"dynamodb://{table}?region={REGION}&endpoint_url={where}&create_table=true"
 
 
-class Relay:
-    """Hands requests on to a server, and lists the names of their operations.
-
-    The next requests are answered by what is in ``answers`` instead, one each: a function that gets
-    the request's handler.
-    """
+class Relay(HttpRelay):
+    """A relay for DynamoDB. The next requests are answered by ``answers``, one each."""
 
     def __init__(self, server=None, certificate=None):
-        self.server = server
-        self.operations = []
-        self.answers = []
-        relay = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                self.body = self.rfile.read(int(self.headers["Content-Length"]))
-                relay.operations.append(self.headers["X-Amz-Target"].partition(".")[2])
-                answer = relay.answers.pop(0) if relay.answers else relay.hand_on
-                answer(self)
-
-            def log_message(self, *arguments):
-                pass
-
-        self.listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        super().__init__(server)
         self.scheme = "http"
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -128,51 +106,13 @@ class Relay:
             )
             self.scheme = "https"
             self.listener.handle_error = lambda *arguments: None  # a client that hangs up
-        self.thread = threading.Thread(target=self.listener.serve_forever, args=(0.05,))
 
     @property
     def endpoint_url(self):
-        return f"{self.scheme}://127.0.0.1:{self.listener.server_port}"
+        return f"{self.scheme}://{self.address}"
 
-    def hand_on(self, handler):
-        """Answer a request as the server does."""
-        reply(handler, *forward(handler, self.server))
+    def operation_of(self, handler):
+        return handler.headers["X-Amz-Target"].partition(".")[2]
 
-    def taken(self):
-        """Return the operations since the last time."""
-        taken, self.operations[:] = list(self.operations), []
-        return taken
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exception):
-        self.listener.shutdown()
-        self.thread.join()
-        self.listener.server_close()
-
-
-def forward(handler, server):
-    """Do a request at the server; return the answer's status, type and body."""
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=20)
-    try:
-        connection.request("POST", "/", handler.body, dict(handler.headers))
-        response = connection.getresponse()
-        return response.status, response.headers["Content-Type"], response.read()
-    finally:
-        connection.close()
-
-
-def reply(handler, status, kind, body):
-    """Answer a request."""
-    handler.send_response(status)
-    handler.send_header("Content-Type", kind)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-def hang_up(handler):
-    """Close the connection without an answer."""
-    handler.close_connection = True
+    def answer_to(self, operation):
+        return self.answers.pop(0) if self.answers else None

@@ -106,7 +106,7 @@ class MariaDB(Server):
                 user="root",
                 password=ROOT_PASSWORD,
                 autocommit=True,
-                connect_timeout=5,
+                connect_timeout=30,
             ) as connection,
             connection.cursor() as cursor,
         ):

@@ -60,7 +60,7 @@ class Memcached(Server):
                 connection.close()
                 raise
             return connection
-        return socket.create_connection((self.host, self.port), 5)
+        return socket.create_connection((self.host, self.port), 30)
 
     def flush(self):
         """Forget all records."""

@@ -47,7 +47,7 @@ class Mongodb(Server):
 
     def client(self, **options):
         """Return a client; close it."""
-        return MongoClient(self.url, serverSelectionTimeoutMS=5000, **options)
+        return MongoClient(self.url, serverSelectionTimeoutMS=30_000, **options)
 
     def fail(self, code=None, times=1, **data):
         """Let the next ``times`` of the commands in ``failCommands`` fail."""

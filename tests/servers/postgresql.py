@@ -123,7 +123,7 @@ class PostgreSQL(Server):
             password=SUPERUSER_PASSWORD,
             dbname=database,
             autocommit=True,
-            connect_timeout=5,
+            connect_timeout=30,
         ) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
@@ -159,7 +159,8 @@ class PostgreSQL(Server):
     def _signal(self, number):
         self.process.send_signal(number)
         for child in self._children():
-            os.kill(child, number)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(child, number)
 
     def _children(self):
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
@@ -170,7 +171,7 @@ class PostgreSQL(Server):
             self.resume()
             # Fast shutdown: SIGTERM would wait for the clients to leave.
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(20)
+            self.process.wait(60)
             self.process = None
 
     def kill(self):

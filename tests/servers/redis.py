@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from servers import Server, free_port
+from timing import wait_for
 
 
 def valkey_program():
@@ -158,7 +158,10 @@ class Several:
 
 
 class Cluster(Several):
-    """A cluster of three primaries; with ``replicas``, of three replicas as well."""
+    """A cluster of three primaries; with ``replicas``, of three replicas as well.
+
+    It takes no server for dead that is only slow to answer, until ``notice_failures`` is called.
+    """
 
     def __init__(self, folder, *arguments, replicas=False, program=None):
         super().__init__(folder, program)
@@ -193,7 +196,17 @@ class Cluster(Several):
                 client.execute_command("CLUSTER REPLICATE", node)
         for server in self.servers:
             with server.client() as client:
-                wait_for(lambda: _joined(client, len(self.servers), self.replicas))
+                wait_for(lambda: _joined(client, len(self.servers), self.replicas), 60)
+        self._set_node_timeout(60_000)
+
+    def notice_failures(self):
+        """Let a server that is silent for a second be taken for dead."""
+        self._set_node_timeout(1000)
+
+    def _set_node_timeout(self, milliseconds):
+        for server in self.servers:
+            with server.client() as client:
+                client.config_set("cluster-node-timeout", milliseconds)
 
     def flush(self):
         for server in self.servers[:3]:
@@ -237,6 +250,11 @@ class Sentinel(Several):
         with self.sentinel.client() as client:
             wait_for(lambda: client.sentinel_slaves(self.service))
 
+    def notice_failures(self):
+        """Let a server that is silent for half a second be taken for dead."""
+        with self.sentinel.client() as client:
+            client.execute_command("SENTINEL SET", self.service, "down-after-milliseconds", 500)
+
     def flush(self):
         self.primary.flush()
 
@@ -248,6 +266,13 @@ class Sentinel(Several):
     @property
     def url(self):
         return f"redis+sentinel://{self.sentinel.host}:{self.sentinel.port}/{self.service}"
+
+
+class SteadySentinel(Sentinel):
+    """It takes no server for dead that is only slow to answer, until it is told to."""
+
+    def __init__(self, folder, program=None):
+        super().__init__(folder, program, down_after=60_000)
 
 
 class _Watcher(Valkey):
@@ -330,14 +355,6 @@ def _key_usage(authority):
 
 def _named(name):
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-
-
-def wait_for(condition, patience=30.0):
-    """Wait until the condition holds."""
-    until = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < until, "it does not come true"
-        time.sleep(0.02)
 
 
 def _nodes(client):

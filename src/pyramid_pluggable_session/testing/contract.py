@@ -42,7 +42,7 @@ MakePlug = Callable[[], Any]
 
 _LIFETIME = 0.3  # seconds: short enough to wait for, long enough for a slow machine to read twice
 _SLACK = 0.05
-_PATIENCE = 40.0  # seconds after which a thread or process is taken for hung
+_PATIENCE = 120.0
 
 
 class PlugContract:
