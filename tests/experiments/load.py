@@ -23,12 +23,15 @@ from servers import Server
 
 HERE = pathlib.Path(__file__).resolve().parent
 THREADS = 8  # of each process that serves
+WAIT_AFTER_ERROR = 0.05  # seconds until a shopper tries again
 NOBODY = "Nobody"
 USERS = {"mira": "Mira", "tomas": "Tomas"}
 TEAS = ("sencha", "assam", "rooibos")
 
 ACTIONS = {"look": 60, "change": 30, "log_in": 5, "log_out": 5}
 """What shoppers do, and how often of a hundred times."""
+
+ENOUGH = 100  # changes that were acknowledged
 
 
 def make_app(*_):
@@ -107,11 +110,12 @@ class Tab:
             self.connections.pop(server).close()
             self.report.failed()
             # Somebody who balances the load would not send everything to a dead server, either.
-            time.sleep(0.02)
+            time.sleep(WAIT_AFTER_ERROR)
             return None
         self.report.slowest = max(self.report.slowest, time.monotonic() - began)
         if response.status == http.HTTPStatus.SERVICE_UNAVAILABLE:
             self.report.failed()
+            time.sleep(WAIT_AFTER_ERROR)
             return None
         set_cookies = [
             value.partition(";")[0].partition("=")[2]
@@ -168,6 +172,11 @@ class Report:
     def find(self, kind, text):
         """Report an answer that must not be: lost, stale, resurrected or crossed."""
         self.findings.append((kind, text))
+
+    def enough(self):
+        """Tell whether everything was done, with success and without."""
+        everything = self.actions.keys() == ACTIONS.keys()
+        return everything and self.acknowledged >= ENOUGH and self.errors > 0
 
     def count(self, *kinds):
         return sum(kind in kinds for kind, _ in self.findings)
@@ -235,10 +244,10 @@ class Shopper:
         self.over = []
         self.number = 0
 
-    def shop(self, until):
-        """Do one thing after the other until that moment of the monotonic clock."""
+    def shop(self, goes_on):
+        """Do one thing after the other for as long as that says so."""
         names, weights = list(ACTIONS), list(ACTIONS.values())
-        while time.monotonic() < until:
+        while goes_on():
             if self.token is None:
                 self.look()  # nobody can send a form without a page
                 continue
@@ -251,7 +260,7 @@ class Shopper:
 
     def leave(self):
         """Look for the last time, try what has ended, and log out."""
-        for _ in range(50):
+        for _ in range(200):
             if self.token is not None:
                 break
             self.look()

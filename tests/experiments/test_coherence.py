@@ -6,11 +6,11 @@ the redis plug keeps them until the server announces a change, or does not answe
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import os
 import random
-import socket
 import statistics
 import threading
 import time
@@ -18,23 +18,24 @@ import traceback
 from typing import NamedTuple
 
 import pytest
-from proxy import BLACK_HOLE, NONE, Fault, Proxy
 from pyramid.request import Request
 
 from apps import App
+from proxies import BLACK_HOLE, NONE, Fault, Proxy
 from pyramid_pluggable_session.interfaces import IPlugSession
 from pyramid_pluggable_session.keys import SessionKey
 from pyramid_pluggable_session.plugs.redis.near_cache import DEAF_AFTER
 from pyramid_pluggable_session.testing import session_key
 from servers.redis import Valkey, wait_for
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.slow
 
 FRESH = 0.5  # seconds
 SLACK = 0.05  # seconds that the clocks, and a process that has to wait for its turn, may differ
 THREADS = 4  # that read in one process
-CALMED = 5  # so many times in a row, each of them must have read what is new
+CALMED = 10  # so many times in a row, each of them must have read what is new
 GIVE_UP = 3  # after so many that were seen too late
+PATIENCE = 30  # seconds until a change must be seen, however slow the machine
 KILOBYTE, MEGABYTE = 1 << 10, 1 << 20
 
 # For how many seconds a process may show what another one has changed.
@@ -199,7 +200,6 @@ class Process:
         return self.answer()
 
     def close(self):
-        self.pipe.close()
         self.process.join(5)
         self.process.kill()
         self.process.join()
@@ -218,40 +218,39 @@ class Deafening(Proxy):
     def __init__(self, server):
         super().__init__(server)
         self.said = threading.Event()  # whenever the server has said something there
+        self._listening_on, self._silent = set(), set()
 
-    def _hand_on(self, pair, source, target, choose):
-        if source is pair.ends[0]:
-            pair.listens = b"HELLO" in source.recv(KILOBYTE, socket.MSG_PEEK)
-            pair.silent = False
-        else:
-            choose = lambda: self.answer(pair)  # noqa: E731
-        super()._hand_on(pair, source, target, choose)
+    def on_question(self, piece, connection):
+        if b"HELLO" in piece:
+            self._listening_on.add(connection)
+        return NONE
 
-    def answer(self, pair):
-        if pair.listens:
-            # One that was silent once stays so: something of what it said is missing.
-            pair.silent = pair.silent or self.silent
+    def on_answer(self, piece, connection):
+        if connection in self._listening_on:
+            if self.silent:
+                # It stays so: something of what it said is missing.
+                self._silent.add(connection)
             self.said.set()
-            return BLACK_HOLE if pair.silent else NONE
+            return BLACK_HOLE if connection in self._silent else NONE
         return Fault(delay=random.uniform(0, self.delay)) if self.delay else NONE
 
 
-@pytest.fixture
-def server(tmp_path, need):
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, need):
     need(Valkey)
-    with Valkey(tmp_path / "server") as server:
+    with Valkey(tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def proxy(server):
     with Deafening(server) as proxy:
         yield proxy
 
 
-@pytest.fixture
-def start():
-    """Return a function that starts processes, each with a plug and settings."""
+@contextlib.contextmanager
+def processes():
+    """Give a function that starts processes, each with a plug and settings."""
     started = []
 
     def start(*places):
@@ -261,9 +260,26 @@ def start():
             process.answer("ready")
         return processes
 
-    yield start
-    for process in started:
-        process.close()
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.pipe.close()
+        for process in started:
+            process.close()
+
+
+@pytest.fixture
+def start():
+    with processes() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Return the pairs of processes that run, by storage, and a function to start them with."""
+    with processes() as start:
+        yield {}, start
 
 
 def near(url, size=MEGABYTE):
@@ -271,20 +287,28 @@ def near(url, size=MEGABYTE):
 
 
 @pytest.fixture
-def two(storage, server, proxy, start):
-    """Return two processes on one storage, each of which keeps copies."""
+def two(storage, server, proxy, pairs):
+    """Return two processes on one storage, each of which keeps copies. Others may use it, too."""
+    running, start = pairs
+    if storage not in running:
+        running[storage] = start(*places(storage, server, proxy))
+    return running[storage]
+
+
+def places(storage, server, proxy):
+    """Return the plugs and settings of two processes on a storage."""
     if storage == "chain":
         chain = f"memory\n{server.url}"
         settings = {
             "pluggable_session.chain.plugs": chain,
             "pluggable_session.chain.fresh": str(FRESH),
         }
-        return start(("chain", settings), ("chain", settings))
+        return ("chain", settings), ("chain", settings)
     if storage == "near cache, slow answers":
         # What it was told of a record is overtaken by what is announced of it.
         proxy.delay = 0.006
-        return start(near(server.url), near(proxy.url()))
-    return start(near(server.url), near(server.url))
+        return near(server.url), near(proxy.url())
+    return near(server.url), near(server.url)
 
 
 def gets(server):
@@ -338,10 +362,10 @@ def test_a_change_is_seen(experiment, storage, server, two):
     cookie = one("begin")
     wait_until_kept(server, other, cookie)
     before = gets(server)
-    short, long = (6, 500) if storage == "chain" else (60, 5000)
+    short, long = (5, 100) if storage == "chain" else (30, 1500)
     for run in experiment.repeat(short=short, long=long):
         last = 2 * run + 1
-        other.ask("watch", cookie, last, bound + 2)
+        other.ask("watch", cookie, last, PATIENCE)
         other.answer("watching")
         time.sleep(random.uniform(0, FRESH if storage == "chain" else 0.01))
         acknowledged = one("change", cookie, last - 1, last)
@@ -350,7 +374,7 @@ def test_a_change_is_seen(experiment, storage, server, two):
         experiment.acknowledged += 2
         experiment.lost += delays.add(acknowledged, watched)
     delays.note()
-    assert gets(server) - before < readings / 2, "nothing was kept: there is nothing to be seen"
+    assert gets(server) - before < readings * 0.8, "nothing was kept: there is nothing to be seen"
     assert storage != "chain" or max(delays.seen) > FRESH / 10, "nothing was stale at any time"
 
 
@@ -360,19 +384,19 @@ def test_an_end_is_seen(experiment, storage, server, two):
     one, other = two
     bound = BOUNDS[storage]
     delays, authority = Delays(experiment, bound), App(plug=server.url)
-    short, long = (4, 500) if storage == "chain" else (30, 2000)
+    short, long = (4, 100) if storage == "chain" else (20, 1000)
     for run in experiment.repeat(short=short, long=long):
         cookie = one("begin")
         wait_until_kept(server, other, cookie)
         late = run % 2
         if not late:
-            other.ask("watch", cookie, None, bound + 2)
+            other.ask("watch", cookie, None, PATIENCE)
             other.answer("watching")
         acknowledged = one("end", cookie)
         if late:
             # Whoever still sees the session can try to change it.
             other("change", cookie, 1)
-            other.ask("watch", cookie, None, bound + 2)
+            other.ask("watch", cookie, None, PATIENCE)
             other.answer("watching")
         experiment.acknowledged += 1
         experiment.resurrected += delays.add(acknowledged, other.answer())
@@ -385,7 +409,7 @@ def test_an_end_is_seen(experiment, storage, server, two):
 @pytest.mark.experiment("two processes change a session of which they keep copies")
 def test_no_write_is_lost(experiment, storage, server, two):
     authority = App(plug=server.url)
-    for _ in experiment.repeat(short=2, long=60):
+    for _ in experiment.repeat(short=1, long=20):
         cookie = two[0]("begin")
         for number, process in enumerate(two):
             process.ask("work", f"process {number}", cookie, 1.0)
@@ -403,32 +427,42 @@ def test_no_write_is_lost(experiment, storage, server, two):
 
 @pytest.mark.parametrize("fault", ["killed", "silent"])
 @pytest.mark.experiment("the near cache's connection fails")
-def test_a_deaf_listener(experiment, fault, server, proxy, start):
+def test_a_deaf_listener(experiment, fault, start, tmp_path, need):
+    need(Valkey)
     experiment.storage = f"near cache, {fault}"
+    with Valkey(tmp_path / "server") as server, Deafening(server) as proxy:
+        listen(experiment, fault, server, proxy, start)
+
+
+def listen(experiment, fault, server, proxy, start):
+    """Change a session of which a process has a copy when its connection has failed."""
     one, other = start((server.url, {}), near(proxy.url()))
     delays = Delays(experiment, DEAF_AFTER)
     cookie = one("begin")
-    for run in experiment.repeat(short=1 if fault == "silent" else 4, long=100):
+    for run in experiment.repeat(short=1 if fault == "silent" else 2, long=15):
         wait_until_kept(server, other, cookie)
         if run == 0:
             time.sleep(1)  # for some questions whether the server still hears us
-        other.ask("watch", cookie, run, DEAF_AFTER + 2)
+        other.ask("watch", cookie, run, PATIENCE)
         other.answer("watching")
         if fault == "killed":
             assert kill_listeners(server) == 1
         else:
             # At the worst moment: now the listener has every reason to feel safe.
             proxy.said.clear()
-            assert proxy.said.wait(10)
+            assert proxy.said.wait(PATIENCE)
+            said = time.monotonic()
             time.sleep(0.005)
             proxy.silent = True
         acknowledged = one("change", cookie, run)
         experiment.acknowledged += 1
         experiment.lost += delays.add(acknowledged, other.answer())
         proxy.silent = False
+        # If the machine was slow, it may have noticed before there was anything to be heard of.
+        if fault == "silent" and acknowledged - said < DEAF_AFTER / 4:
+            assert delays.seen[-1] > DEAF_AFTER / 4, "it was heard all the same"
     delays.note()
     wait_until_kept(server, other, cookie)
-    assert fault == "killed" or min(delays.seen) > DEAF_AFTER / 4, "it was heard all the same"
 
 
 def kill_listeners(server):

@@ -80,7 +80,7 @@ def disk(tmp_path, experiment):
 @pytest.mark.experiment("the disk is full")
 def test_full_disk(experiment, storage, disk):
     app = App(**on(storage, disk.folder))
-    for run in experiment.repeat(short=8, long=1000):
+    for run in experiment.repeat(short=8, long=400):
         user, leaver = begin(app, text=text(run)), begin(app, leaver=run)
         disk.fill(random.choice((0, random.randrange(100_000))))
         try:
@@ -111,7 +111,7 @@ def test_failing_disk(experiment, storage, tmp_path, require_program, missing):
         missing("strace may not trace processes here")
     app = App(**on(storage, tmp_path))
     with failing(strace, storage, tmp_path) as ask:
-        for run in experiment.repeat(short=8, long=1000):
+        for run in experiment.repeat(short=8, long=400):
             user, leaver = begin(app, text=text(run)), begin(app, leaver=run)
             outcome = ask(run, user, leaver)
             fresh = App(**on(storage, tmp_path))

@@ -84,7 +84,7 @@ def test_logins_and_logouts(experiment, make_app, storage, tmp_path):
     ended = []
     first = 0
     preloaded = make_app(purge_interval=0.02)
-    for run in experiment.repeat(short=20, long=1000):
+    for run in experiment.repeat(short=20, long=250):
         said = kill(log_in_and_out, None if run % 5 == 4 else preloaded, make_app, first)
         users = {}
         for line in said.decode().splitlines():
@@ -171,6 +171,74 @@ def kill(work, preloaded, make_app, *arguments):
     assert child.exitcode == -signal.SIGKILL, "the writer failed by itself"
     child.close()
     return said
+
+
+@pytest.mark.experiment("the process that loaded the application ends before its child")
+def test_orphans(experiment, make_app):
+    """What a child has inherited of an open storage must be of no use to it."""
+    for run in experiment.repeat(short=5, long=60):
+        number, cookie = orphan(make_app, run)
+        experiment.acknowledged += number
+        fresh = make_app()
+        with experiment.timed():
+            found = fresh.client(cookie).data()
+        experiment.lost += found.get("number", -1) < number
+        experiment.forged += found.get("text") != text(found.get("number", 0)) or rejected(fresh)
+
+
+def orphan(make_app, run):
+    """Let an orphan change a session again and again, kill it, and return what it has said."""
+    reading, writing = os.pipe()
+
+    waiting, going = os.pipe()
+
+    def load_and_fork():
+        app = make_app()
+        cookie = begin(app, number=0, text=text(0))
+        child = os.fork()
+        if child == 0:
+            try:
+                os.close(going)
+                if os.read(waiting, 1):
+                    keep_changing(app, cookie, writing)
+            finally:
+                os._exit(1)
+        os.write(writing, f"{child} {cookie}\n".encode())
+        plug = app.registry.getUtility(IPlugSession)
+        for each in (plug, getattr(plug, "authority", None)):
+            if hasattr(each, "close"):
+                each.close()
+
+    parent = fork.Process(target=load_and_fork)
+    parent.start()
+    # Not join(): what that waits for, the orphan has inherited.
+    until = time.monotonic() + 60
+    while parent.exitcode is None and time.monotonic() < until:
+        time.sleep(0.001)
+    assert parent.exitcode == 0, "the parent failed, or hangs"
+    parent.close()
+    os.close(writing)
+    os.close(waiting)
+    with open(reading, "rb", buffering=0) as pipe, open(going, "wb", buffering=0) as go:
+        child, cookie = pipe.readline().decode().split()
+        go.write(b"!")
+        said = b""
+        try:
+            while len(said) < (1 + run % 5) * ACKNOWLEDGED.size:
+                assert select.select([pipe], [], [], 60)[0], "the orphan hangs"
+                said += pipe.read(ACKNOWLEDGED.size)
+        finally:
+            os.kill(int(child), signal.SIGKILL)
+        said += pipe.read()
+    numbers = [number for number, _ in ACKNOWLEDGED.iter_unpack(said)]
+    return numbers[-1], cookie
+
+
+def keep_changing(app, cookie, writing):
+    client = app.client(cookie)
+    for number in itertools.count(1):
+        client.do(lambda session: session.update(number=number, text=text(number)))  # noqa: B023
+        os.write(writing, ACKNOWLEDGED.pack(number, 0))
 
 
 def begin(app, **values):

@@ -13,19 +13,23 @@ from typing import Any, NamedTuple
 
 import pytest
 from load import Demo, Report, Shopper
-from proxy import NONE, Fault, Proxy
 from served import SECRET
 
+from proxies import NONE, Fault, Proxy
 from pyramid_pluggable_session.loader import make_plug
 from pyramid_pluggable_session.plugs.redis.near_cache import DEAF_AFTER
-from pyramid_pluggable_session.store import MOVED_FOR
+from pyramid_pluggable_session.store import MARKED_FOR
 from servers.postgresql import PostgreSQL
 from servers.redis import Valkey
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.slow
 
 SHOPPERS = 6
 MEGABYTE = 1 << 20
+
+# In seconds. A slow machine takes longer to do enough, up to a limit.
+SHORT, LONG, LONG_OF_VARIANTS = 2, 600, 120
+PATIENCE = 60
 
 # In seconds. What is left behind goes away within the time of the long form.
 TIMEOUT, PURGE_INTERVAL = 60, 10
@@ -81,12 +85,21 @@ def place(storage, tmp_path, need):
 
 
 @pytest.fixture
-def seconds(experiment):
+def seconds(experiment, storage):
     """For how long the shoppers shop."""
-    return float(os.environ.get("LOAD_SECONDS") or (600 if experiment.long else 6))
+    long = LONG_OF_VARIANTS if "," in storage else LONG
+    return float(os.environ.get("LOAD_SECONDS") or (long if experiment.long else SHORT))
 
 
-@pytest.mark.parametrize("storage", [*EMBEDDED, *ON_SERVERS])
+@pytest.mark.parametrize(
+    "storage",
+    [
+        *EMBEDDED,
+        # With a near cache it does all of this as well.
+        pytest.param("valkey", marks=pytest.mark.soak),
+        *(each for each in ON_SERVERS if each != "valkey"),
+    ],
+)
 @pytest.mark.experiment("the demo under load, with faults")
 def test_load(experiment, storage, place, seconds, tmp_path, missing):
     for module in ("waitress", "pyramid_jinja2"):
@@ -121,10 +134,9 @@ def test_load(experiment, storage, place, seconds, tmp_path, missing):
     experiment.resurrected = report.count("resurrected")
     experiment.forged = report.count("crossed")
     assert not report.findings, "\n".join(map(": ".join, report.findings[:20]))
-    assert min(report.actions.values()) > 0, report.actions
-    assert report.acknowledged > report.errors, "hardly anything was tried"
-    assert report.errors > 0, "there was no fault"
-    check_flat(samples, survivors=demos if proxy else demos[:1])
+    assert report.enough(), "hardly anything was tried, or there was no fault"
+    if experiment.long:  # in a short time all still grows
+        check_flat(samples, survivors=demos if proxy else demos[:1])
 
 
 def shop(shoppers, demos, place, proxy, seconds, report):
@@ -132,9 +144,13 @@ def shop(shoppers, demos, place, proxy, seconds, report):
     begin = time.monotonic()
     until, broken, samples = begin + seconds, [], []
 
+    def goes_on():
+        now = time.monotonic()
+        return now < until or (now < until + PATIENCE and not report.enough())
+
     def work(shopper):
         try:
-            shopper.shop(until)
+            shopper.shop(goes_on)
         except BaseException as error:
             broken.append(error)
 
@@ -143,7 +159,7 @@ def shop(shoppers, demos, place, proxy, seconds, report):
         proxy.on_question = partial(some_fault, FAULTS_OF_QUESTIONS)
         proxy.on_answer = partial(some_fault, FAULTS_OF_ANSWERS)
     else:
-        threads.append(threading.Thread(target=restart, args=(demos[1], until)))
+        threads.append(threading.Thread(target=restart, args=(demos[1], until, goes_on)))
     for thread in threads:
         thread.start()
     plug = make_plug(None, place.plug)
@@ -154,22 +170,22 @@ def shop(shoppers, demos, place, proxy, seconds, report):
     for thread in threads:
         thread.join()
     if proxy:
-        proxy.on_question = proxy.on_answer = lambda: NONE
+        proxy.on_question = proxy.on_answer = lambda *_: NONE
     if broken:
         raise broken[0]
     return samples
 
 
-def some_fault(faults):
+def some_fault(faults, *_):
     return random.choice(faults) if random.random() < SHARE else NONE
 
 
-def restart(demo, until):
+def restart(demo, until, goes_on):
     """Kill the process again and again, and start it."""
-    while time.monotonic() < until:
+    while goes_on():
         demo.kill()
         demo.start()
-        time.sleep(min(random.uniform(*RESTART_EVERY), max(0, until - time.monotonic())))
+        time.sleep(min(random.uniform(*RESTART_EVERY), max(1, until - time.monotonic())))
 
 
 class Sample(NamedTuple):
@@ -212,7 +228,7 @@ def check_left(left, shoppers, report):
         assert key.expires_at is not None
         if key.session_id in over:
             # A mark that says that the id was given up is no session.
-            if key.expires_at > over[key.session_id].at + MOVED_FOR + 1:
+            if key.expires_at > over[key.session_id].at + MARKED_FOR + 1:
                 report.find("resurrected", "the record of a session that is over")
         elif key.session_id not in own | report.strays:
             unknown += 1

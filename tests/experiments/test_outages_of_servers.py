@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pymysql
 import pytest
-from proxy import BLACK_HOLE, Fault, Proxy
 
 from apps import App, set_cookies
+from proxies import BLACK_HOLE, Fault, Proxy
 from pyramid_pluggable_session import breaker
 from pyramid_pluggable_session.interfaces import IPlugSession
 from servers.dynamodb import DynamodbLocal
@@ -25,12 +26,14 @@ from servers.mongodb import Mongodb
 from servers.postgresql import PostgreSQL
 from servers.redis import Sentinel, Valkey, wait_for
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.slow
 
 TIMEOUT = 0.5
 CONNECT_TIMEOUT = 0.5
 CONNECT_TIMEOUTS = {"postgresql": 2.0}  # libpq knows no shorter one
-SLACK = 1.0  # seconds that a busy machine may add
+SLACK = 1.0  # seconds that a busy machine may add, most of the times
+PATIENCE = 20.0  # the timeouts where nothing hangs, and a slow machine is no outage
+HANGS = 60.0  # so many seconds are no slowness any more
 OFTEN = 0.05  # seconds between the requests of a user
 
 # As they keep what they have acknowledged when they are killed. That of a machine is another thing.
@@ -51,18 +54,12 @@ OF_PLUGS = {
     "mariadb": "purge_interval=0",
     "mongodb": "directConnection=true",
 }
-QUICK = ("valkey", "memcached")
 
 
-def on(*storages):
-    """Let a test run on these storages; where that takes long, it is marked as slow."""
-    return pytest.mark.parametrize(
-        "storage",
-        [
-            each if each in QUICK else pytest.param(each, marks=pytest.mark.slow)
-            for each in storages
-        ],
-    )
+def on(*storages, soak=()):
+    """Let a test run on these storages, on some of them in the long form only."""
+    others = [pytest.param(each, marks=pytest.mark.soak) for each in soak]
+    return pytest.mark.parametrize("storage", [*storages, *others])
 
 
 @pytest.fixture(scope="module")
@@ -98,19 +95,30 @@ def make_app(storage):
     """Return a function that makes an application on a URL; it is closed when the test ends."""
     with contextlib.ExitStack() as stack:
 
-        def make(url, timeout=TIMEOUT):
-            connect_timeout = CONNECT_TIMEOUTS.get(storage, CONNECT_TIMEOUT)
+        def make(url, timeout=PATIENCE, connect_timeout=PATIENCE):
             query = f"timeout={timeout}&connect_timeout={connect_timeout}"
             if storage in OF_PLUGS:
                 query += "&" + OF_PLUGS[storage]
             app = App(f"{url}{'&' if '?' in url else '?'}{query}")
-            app.one_wait = max(connect_timeout, timeout)
-            app.at_most = connect_timeout + timeout + SLACK
+            app.waits = []  # seconds that requests took
             app.views.update(begin=begin, change=change, look=look, leave=leave)
             stack.callback(app.registry.getUtility(IPlugSession).close)
             return app
 
         yield make
+
+
+@pytest.fixture
+def make_impatient(make_app, storage):
+    """Return a function as of ``make_app``, for an application that waits for nothing."""
+
+    def make(url):
+        connect_timeout = CONNECT_TIMEOUTS.get(storage, CONNECT_TIMEOUT)
+        app = make_app(url, TIMEOUT, connect_timeout)
+        app.at_most = connect_timeout + TIMEOUT + SLACK
+        return app
+
+    return make
 
 
 def begin(request):
@@ -152,7 +160,8 @@ class User:
         with self.experiment.timed():
             response = self.testapp.get(f"/do/{action}", parameters, status="*")
         took = time.monotonic() - began
-        assert took < self.app.at_most, f"{action} took {took:.1f} s"
+        self.app.waits.append(took)
+        assert took < HANGS, f"{action} took {took:.1f} s"
         if response.status_int == 200:
             return response.json
         assert response.status_int == 503, response.status
@@ -170,11 +179,19 @@ class User:
             self.shown.append(time.monotonic())
         return answer is not None
 
+    def come_to(self, app):
+        """Come with the same session to another application."""
+        self.app, self.testapp.app = app, app.wsgi
+
+    def recover(self):
+        """Return when a request has worked, as one does in the end after an outage."""
+        wait_for(lambda: self.ask("look") is not None)
+
     def check(self, since=None):
         """Look whether all that was acknowledged is there, or what was until ``since``."""
         least = self.acknowledged if since is None else since
         data = self.ask("look")
-        assert data is not None, "it does not work again"
+        assert data is not None, "it does not work"
         right = data.get("name") == self.name and least <= data["number"] <= self.tried
         self.experiment.lost += not right and data.get("name") in (None, self.name)
         self.experiment.forged += data.get("name", self.name) != self.name
@@ -208,39 +225,41 @@ def load(users):
 
 
 @pytest.mark.experiment("the server is killed, or restarted")
-@on("valkey", "postgresql", "mariadb", "dynamodb")
+@on("valkey", "postgresql", "mariadb", soak=("dynamodb",))
 def test_restart(experiment, server, make_app):
-    # Servers that have just started may take their time, above all those in Java.
-    app = make_app(server.url, 5.0)
+    app = make_app(server.url)
     users = [User(experiment, app, f"user{i}", "b" * 1000 * i) for i in range(4)]
-    for run in experiment.repeat(short=2, long=50):
+    for run in experiment.repeat(short=1, long=20):
         with load(users):
             time.sleep(random.uniform(0.2, 0.5))
+            errors = experiment.errors
             server.stop() if run % 2 else server.kill()
-            time.sleep(4 * OFTEN)
+            wait_for(lambda errors=errors: experiment.errors >= errors + len(users))
         server.start()
         # On a busy machine a refusal may take long enough to open the breaker.
         time.sleep(breaker.PAUSE)
         users[0].check()
-        # Together: each comes upon a connection that the server has left.
         with ThreadPoolExecutor(len(users)) as pool:
+            assert all(pool.map(User.write, users))
+            # Nobody asks meanwhile: each comes upon a connection that the server has left.
+            server.kill() if run % 2 else server.stop()
+            server.start()
             list(pool.map(User.check, users))
             assert all(pool.map(User.write, users))
-    assert experiment.errors > 0, "nobody has noticed"
 
 
 @pytest.mark.experiment("the server is killed, and keeps nothing")
 @on("memcached")
 def test_restart_of_a_cache(experiment, server, make_app):
     app = make_app(server.url)
-    for _ in experiment.repeat(short=5, long=200):
+    for _ in experiment.repeat(short=3, long=50):
         users = [User(experiment, app, f"user{i}") for i in range(4)]
         with load(users):
             time.sleep(0.2)
             server.kill()
-            time.sleep(2 * OFTEN)
         assert not users[0].write()
         server.start()
+        time.sleep(breaker.PAUSE)
         for user in users:
             # As a new session, and not as an error.
             assert user.ask("look") == {}
@@ -249,54 +268,68 @@ def test_restart_of_a_cache(experiment, server, make_app):
             user.acknowledged = user.tried = 0
             assert user.write()
             user.check()
-    assert experiment.errors > 0, "nobody has noticed"
 
 
 @pytest.mark.experiment("the server hangs")
-@on(*SERVERS)
-def test_pause(experiment, server, make_app):
-    app = make_app(server.url)
-    user, leaver = User(experiment, app), User(experiment, app, "leaver")
-    for _ in experiment.repeat(short=1, long=50):
-        assert user.write()
-        server.pause()
-        try:
-            began = time.monotonic()
-            for number in range(20):
-                assert not (user.write() if number % 2 else user.ask("look"))
-            assert leaver.ask("leave") is None
-            took = time.monotonic() - began
-        finally:
-            server.resume()
-        # Few wait for it; the others are told at once.
-        assert took < 20 * app.one_wait / 2, f"20 requests took {took:.1f} s"
-        time.sleep(breaker.PAUSE + 0.05)
+@on("valkey", "postgresql", "mongodb", soak=("memcached", "mariadb", "dynamodb"))
+def test_pause(experiment, server, make_app, make_impatient):
+    direct, app = make_app(server.url), make_impatient(server.url)
+    user = User(experiment, direct)
+    for _ in experiment.repeat(short=1, long=10):
+        leaver = User(experiment, direct, "leaver")
+        with through(app, user, leaver):
+            wait_for(user.write)
+            server.pause()
+            try:
+                suffer(app, user)
+                assert leaver.ask("leave") is None
+            finally:
+                server.resume()
+            user.recover()
         user.check()
-        leaver.check()
-        assert user.write()
+        # He was told that it is not known whether he has left.
+        experiment.forged += leaver.ask("look") not in ({}, {"name": "leaver", "number": 0})
+
+
+@contextlib.contextmanager
+def through(app, *users):
+    """Let the users come to another application on the same storage."""
+    before = users[0].app
+    for user in users:
+        user.come_to(app)
+    yield
+    for user in users:
+        user.come_to(before)
+
+
+def suffer(app, user):
+    """Check that nothing works, and that this is told in time."""
+    app.waits.clear()
+    for number in range(20):
+        assert not (user.write() if number % 2 else user.ask("look"))
+    waits = [each for each in app.waits if each > breaker.SLOW]
+    # Few wait for it; the others are told at once.
+    assert 0 < len(waits) <= 10, f"so many of 20 requests have waited: {waits}"
+    assert statistics.median(waits) < app.at_most, f"they have waited too long: {waits}"
 
 
 @pytest.mark.experiment("the network is slow, then silent")
-@on(*SERVERS)
-def test_network(experiment, server, make_app):
+@on("memcached", "mariadb", soak=("valkey", "postgresql", "mongodb", "dynamodb"))
+def test_network(experiment, server, make_app, make_impatient):
     with Proxy(server) as proxy:
-        app = make_app(proxy.url())
-        user = User(experiment, app)
-        for run in experiment.repeat(short=1, long=50):
-            proxy.on_answer = lambda: Fault(delay=TIMEOUT / 5)
-            assert user.write(), "slow is not too slow"
+        direct, app = make_app(server.url), make_impatient(proxy.url())
+        user = User(experiment, direct)
+        for run in experiment.repeat(short=1, long=10):
+            with through(app, user):
+                wait_for(user.write)
+                proxy.on_answer = lambda *_: Fault(delay=TIMEOUT / 5)
+                wait_for(user.write)  # slow is not too slow
+                late = Fault(delay=TIMEOUT * 2) if run % 2 else BLACK_HOLE
+                proxy.on_answer = lambda *_, late=late: late
+                suffer(app, user)
+                proxy.mend()
+                user.recover()
             user.check()
-            late = Fault(delay=TIMEOUT * 2) if run % 2 else BLACK_HOLE
-            proxy.on_answer = lambda late=late: late
-            began = time.monotonic()
-            for number in range(20):
-                assert not (user.write() if number % 2 else user.ask("look"))
-            took = time.monotonic() - began
-            assert took < 20 * app.one_wait / 2, f"20 requests took {took:.1f} s"
-            proxy.mend()
-            time.sleep(breaker.PAUSE + 0.05)
-            user.check()
-            assert user.write()
 
 
 @pytest.mark.experiment("the server is read-only")
@@ -304,7 +337,7 @@ def test_network(experiment, server, make_app):
 def test_read_only(experiment, server, make_app, storage):
     app = make_app(server.url)
     user, leaver = User(experiment, app), User(experiment, app, "leaver")
-    for _ in experiment.repeat(short=3, long=200):
+    for _ in experiment.repeat(short=3, long=50):
         assert user.write()
         set_read_only(storage, server, True)
         assert not user.write()
@@ -340,7 +373,7 @@ def test_full_memory(experiment, server, make_app):
     app = make_app(server.url)
     with server.client() as client:
         try:
-            for _ in experiment.repeat(short=3, long=200):
+            for _ in experiment.repeat(short=3, long=100):
                 users = [User(experiment, app, f"user{i}", "b" * 10_000) for i in range(10)]
                 client.config_set("maxmemory", "1mb")
                 assert not users[0].write()
@@ -367,7 +400,7 @@ def test_eviction(experiment, storage, tmp_path, need, make_app):
     with Memcached(tmp_path, "-m", "2") as server:
         app = make_app(server.url)
         gone = 0
-        for _ in experiment.repeat(short=2, long=50):
+        for _ in experiment.repeat(short=2, long=20):
             users = [User(experiment, app, f"user{i}", "b" * 50_000) for i in range(60)]
             for user in users:
                 data = user.ask("look")
@@ -381,12 +414,13 @@ def test_eviction(experiment, storage, tmp_path, need, make_app):
 @pytest.mark.experiment("somebody else has all the connections")
 @on("postgresql", "mariadb")
 def test_connections(experiment, server, make_app, storage):
-    for _ in experiment.repeat(short=2, long=50):
-        app = make_app(server.url)
+    app = make_app(server.url)
+    for _ in experiment.repeat(short=2, long=30):
         user = User(experiment, app)
         app.registry.getUtility(IPlugSession).close()
         with all_connections(storage, server):
             assert not user.write()
+        user.recover()  # the others take a moment to be gone
         user.check()
         assert user.write()
 
@@ -400,7 +434,7 @@ def all_connections(storage, server):
 
         def take_all():
             while True:
-                connection = driver.connect(**where, **{database: "app"}, connect_timeout=5)
+                connection = driver.connect(**where, **{database: "app"}, connect_timeout=30)
                 stack.callback(connection.close)
 
         with pytest.raises(driver.OperationalError, match=r"(?i)too many|connection slots"):
@@ -408,16 +442,15 @@ def all_connections(storage, server):
         yield
 
 
-@pytest.mark.slow
 @pytest.mark.experiment("the primary is killed, and a replica takes over")
 @pytest.mark.parametrize("storage", ["sentinel"])
-def test_failover(experiment, storage, tmp_path, need, make_app):
+def test_failover(experiment, storage, tmp_path, need, make_app, make_impatient):
     need(Sentinel)
-    for run in experiment.repeat(short=1, long=20):
+    for run in experiment.repeat(short=1, long=15):
         with Sentinel(tmp_path / str(run)) as sentinel:
-            app = make_app(sentinel.url)
-            users = [User(experiment, app, f"user{i}") for i in range(4)]
-            with load(users):
+            direct, app = make_app(sentinel.url), make_impatient(sentinel.url)
+            users = [User(experiment, direct, f"user{i}") for i in range(4)]
+            with through(app, *users), load(users):
                 until = time.monotonic() + random.uniform(0.5, 1)
                 while time.monotonic() < until:
                     replicated = replicate(sentinel.primary, users)
@@ -427,7 +460,8 @@ def test_failover(experiment, storage, tmp_path, need, make_app):
                 took_over = time.monotonic()
                 # Until each has been answered once more.
                 back = [first_after(killed, user) for user in users]
-            assert max(back) - took_over < app.at_most + breaker.PAUSE
+            experiment.slowest = max(experiment.slowest, max(back) - took_over)
+            users[0].recover()
             for user, least in zip(users, replicated, strict=True):
                 user.check(least)
                 assert user.write()
@@ -446,5 +480,5 @@ def replicate(primary, users):
     with primary.client() as client:
         # The replica gets the changes in their order.
         client.set("mark", time.monotonic())
-        assert client.wait(1, 5000) == 1
+        assert client.wait(1, 30_000) == 1
     return acknowledged

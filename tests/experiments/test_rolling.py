@@ -91,7 +91,7 @@ def make_app(storage, tmp_path):
 def test_rolling(experiment, clock, storage, make_app, what):
     experiment.storage = f"{storage}, changing {what}"
     stale = FRESH if storage == "chain" else 0.0
-    for run in experiment.repeat(short=1, long=50):
+    for run in experiment.repeat(short=1, long=20):
         apps = [make_app(**options) for options in STEPS[what]]
         visitors = [Visitor(apps[0], number, clock.now) for number in range(4)]
         for pair in itertools.pairwise(apps):
@@ -108,7 +108,7 @@ def test_rolling(experiment, clock, storage, make_app, what):
 def test_a_chain_is_put_in_front(experiment, clock, storage, tmp_path, make_app):
     experiment.storage = f"{storage}, put behind a chain and back"
     members = {"pluggable_session.chain.plugs": f"memory\n{on(storage, tmp_path)['plug']}"}
-    for run in experiment.repeat(short=1, long=50):
+    for run in experiment.repeat(short=1, long=20):
         alone, chain, again = make_app(), App(plug="chain", settings=members), make_app()
         visitors = [Visitor(alone, number, clock.now) for number in range(4)]
         for pair in (alone, chain), (chain, again):
@@ -138,7 +138,7 @@ def test_a_deployment_that_logs_everybody_out_is_rolled_back(
     members = f"{on(storage, tmp_path)['plug']}\nsqlite:///{tmp_path}/new.db"
     if storage == "chain":
         members = f"memory\nsqlite:///{tmp_path}/new.db"
-    for _ in experiment.repeat(short=1, long=50):
+    for _ in experiment.repeat(short=1, long=20):
         old = make_app()
         visitors = [Visitor(old, number, clock.now) for number in range(4)]
         experiment.acknowledged += len(visitors)

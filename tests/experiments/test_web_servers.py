@@ -5,6 +5,7 @@ from __future__ import annotations
 import http
 import http.client
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -17,6 +18,7 @@ from urllib.parse import urlencode
 import pytest
 from served import on
 
+from proxies import Proxy
 from servers import Server
 
 pytestmark = pytest.mark.slow
@@ -25,11 +27,25 @@ HERE = os.path.dirname(__file__)
 WORKERS, THREADS = 4, 2
 
 STORAGES = ("file", "sqlite")
+ON_SERVERS = ("valkey", "memcached", "postgresql")
 
 
 @pytest.fixture
-def settings(storage, tmp_path):
-    """Return the settings of a storage. One on a server would be started here."""
+def proxy(storage, running):
+    """Return a proxy before the storage's server, None if it has none."""
+    if storage not in ON_SERVERS:
+        yield None
+        return
+    with Proxy(running(storage)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def settings(storage, tmp_path, proxy):
+    """Return the settings of a storage."""
+    if proxy is not None:
+        # A machine that is slow is no reason for an error.
+        return {"pluggable_session.plug": f"{proxy.url()}?timeout=30&connect_timeout=30"}
     where = on(storage, tmp_path)
     return {"pluggable_session.plug": where["plug"], **where["settings"]}
 
@@ -154,16 +170,26 @@ def in_threads(*works):
         raise errors[0]
 
 
-@pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize(
+    ("storage", "kind"),
+    [
+        *itertools.product(STORAGES, SERVERS),
+        *itertools.product(ON_SERVERS, ["gunicorn, sync"]),
+        *(
+            pytest.param(*each, marks=pytest.mark.soak)
+            for each in itertools.product(ON_SERVERS, SERVERS)
+            if "gunicorn, sync" not in each
+        ),
+    ],
+)
 @pytest.mark.experiment("a web server")
-def test_web_server(experiment, kind, storage, settings, tmp_path, missing):
+def test_web_server(experiment, kind, storage, proxy, settings, tmp_path, missing):
     if importlib.util.find_spec(SERVERS[kind].module) is None:
         missing(f"{SERVERS[kind].module} is not installed")
     experiment.storage = f"{storage}, {kind}"
     with SERVERS[kind](tmp_path, settings) as server:
         workers, killed, cookies = set(), set(), []
-        for run in experiment.repeat(short=2, long=100):
+        for run in experiment.repeat(short=2, long=25):
             browsers = [Browser(server, f"{run}.{i}") for i in range(8)]
             works = [partial(browse, experiment, browser, workers) for browser in browsers]
             if server.forks and workers - killed:
@@ -172,6 +198,10 @@ def test_web_server(experiment, kind, storage, settings, tmp_path, missing):
                 killed.add(victim)
                 works.append(partial(os.kill, victim, signal.SIGKILL))
             in_threads(*works)
+            if run == 0 and proxy is not None and server.forks:
+                # The first one was made before they were forked, and must not be used by any.
+                shared = experiment.errors > 0 or proxy.connections <= len(workers)
+                assert not shared, "workers share a connection"
             cookies += [browser.cookie for browser in browsers if browser.cookie is not None]
         # Ids that workers draw after a fork must not be the same ones.
         experiment.forged += len(cookies) - len(set(cookies))
