@@ -13,6 +13,7 @@ from zope.interface import implementer
 from pyramid_pluggable_session import events
 from pyramid_pluggable_session.interfaces import IPlugSession, IPurgePlug, IScanPlug, ISwapPlug
 from pyramid_pluggable_session.plugs.memory import MemoryPlug
+from pyramid_pluggable_session.record import Kind
 from pyramid_pluggable_session.testing.app import keep_cookies
 
 SECRET = "0123456789abcdef" * 3
@@ -25,9 +26,11 @@ class CountingPlug(MemoryPlug):
     def __init__(self, config=None):
         super().__init__(config)
         self.calls = []
+        self.looked_up = set()
 
     def loads(self, session, request):
         self.calls.append("loads")
+        self.looked_up.add(session.session_id)
         return super().loads(session, request)
 
     def dumps(self, session, request, session_data):
@@ -48,7 +51,11 @@ class CountingPlug(MemoryPlug):
         return calls
 
     def ids(self):
-        return [key.session_id for key in self.scan()]
+        """Return the ids of what is stored, but for indexes of owners."""
+        records = [
+            (key.session_id, super(CountingPlug, self).loads(key, None)) for key in self.scan()
+        ]
+        return [session_id for session_id, record in records if record[1] != Kind.OWNER]
 
 
 class App:

@@ -605,6 +605,18 @@ class TestTheEndOfARequest:
             (False, "memory", []),
         ]
 
+    def test_is_told_of_an_outage(self, app, closed):
+        client = app.client()
+        client.do(put(a=1))
+
+        def fail(session, request):
+            raise OSError("down")
+
+        app.plug.loads = fail
+        client.do(dict, status=503)
+        assert [each.error for each in closed[-1].operations] == ["OSError"]
+        assert len(closed) == 2
+
     def test_is_not_told_where_nobody_looked(self, app, closed):
         app.client().do(lambda session: None)
         assert closed == []

@@ -10,7 +10,7 @@ from pyramid.exceptions import ConfigurationError
 from webob import Response
 
 from apps import App, CountingPlug, PlainPlug, set_cookies
-from pyramid_pluggable_session import breaker
+from pyramid_pluggable_session import breaker, storage
 from pyramid_pluggable_session.plugs.chain import ChainPlug
 
 REFUSED = ConnectionRefusedError(111, "refused")
@@ -21,10 +21,11 @@ class UnreliablePlug(CountingPlug):
 
     error = None
     delay = 0.0
+    time = time
 
     def _maybe_fail(self):
         if self.error is not None:
-            time.sleep(self.delay)
+            self.time.sleep(self.delay)
             raise self.error
 
     def loads(self, session, request):
@@ -176,13 +177,33 @@ def reads_go_on(request):
     return "anonymous" if request.method in ("GET", "HEAD") else "fail"
 
 
+class FakeTime:
+    """Stands for the module ``time``: nothing takes any time but its ``sleep``."""
+
+    now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    perf_counter = monotonic
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
 class TestBreaker:
     @pytest.fixture
-    def plug(self, monkeypatch):
-        monkeypatch.setattr(breaker, "SLOW", 0.02)
-        monkeypatch.setattr(breaker, "PAUSE", 0.3)
+    def fake_time(self, monkeypatch):
+        fake = FakeTime()
+        for module in (breaker, storage):
+            monkeypatch.setattr(module, "time", fake)
+        return fake
+
+    @pytest.fixture
+    def plug(self, fake_time):
         plug = UnreliablePlug()
-        plug.error, plug.delay = TimeoutError("too slow"), 0.03
+        plug.time = fake_time
+        plug.error, plug.delay = TimeoutError("too slow"), breaker.SLOW + 0.01
         return plug
 
     @pytest.fixture
@@ -202,16 +223,19 @@ class TestBreaker:
     def test_a_storage_that_was_slow_to_fail_is_left_alone(self, plug, client, caplog):
         self.fail(client, 10)
         assert plug.taken() == ["loads"] * 3
-        assert "did not answer others and is left alone for another 0." in caplog.text
+        assert "did not answer others and is left alone for another 1.0 sec" in caplog.text
 
-    def test_one_request_looks_whether_it_is_back(self, plug, client):
+    def test_one_request_looks_whether_it_is_back(self, plug, client, fake_time):
         self.fail(client, 3)
         plug.taken()
-        time.sleep(0.31)
+        fake_time.sleep(breaker.PAUSE - 0.01)
+        self.fail(client, 5)
+        assert plug.taken() == []
+        fake_time.sleep(0.02)
         self.fail(client, 5)
         assert plug.taken() == ["loads"], "one looked, and the others did not wait for it"
         plug.error = None
-        time.sleep(0.31)
+        fake_time.sleep(breaker.PAUSE + 0.01)
         assert client.data() == {"a": 1}
         assert client.data() == {"a": 1}
 
@@ -224,14 +248,14 @@ class TestBreaker:
         assert len(plug.taken()) == 12
 
     def test_quick_failures_do_not_count(self, plug, client):
-        plug.delay = 0
+        plug.delay = breaker.SLOW - 0.01
         self.fail(client, 10)
         assert len(plug.taken()) == 10
 
-    def test_a_quick_failure_closes_it(self, plug, client):
+    def test_a_quick_failure_closes_it(self, plug, client, fake_time):
         self.fail(client, 3)
         plug.delay = 0
-        time.sleep(0.31)
+        fake_time.sleep(breaker.PAUSE + 0.01)
         plug.taken()
         self.fail(client, 5)
         assert len(plug.taken()) == 5

@@ -146,6 +146,7 @@ class TestUrls:
     def test_the_credentials_of_a_url_are_not_shown(self):
         option = Option("url", settings.text, None, "", from_url="url")
         assert option.shown("redis://:hunter2@h/1") == "redis://(hidden)h/1"
+        assert option.shown(("redis://:hunter2@h/1", "file")) == ("redis://(hidden)h/1", "file")
         assert option.shown(None) is None
         assert option.shown(5) == 5
 

@@ -31,8 +31,9 @@ def make_app(settings: Mapping[str, Any]) -> Any:
         config.set_security_policy(SecurityPolicy())
         config.set_default_csrf_options(require_csrf=True)
         config.include(".journal")
-        config.include(".views")
-        config.scan(".views")
+        for module in (".views", ".devices"):
+            config.include(module)
+            config.scan(module)
         config.scan(".errors")
         config.add_static_view("static", "static")
         return config.make_wsgi_app()
@@ -69,7 +70,8 @@ def _welcome(url: str, plug: str) -> None:
     print(
         f"\n  The demo is at {url}  (sessions: {plug.partition(':')[0]}; Ctrl-C stops it)\n\n"
         "  Put tea into the cart. Log in, and see the session get a new id. Start the slow\n"
-        "  request, and click in a second tab while it runs.\n\n"
+        "  request, and click in a second tab while it runs. Log in from a private window, too,\n"
+        "  and end that session from here.\n\n"
         "  Another storage changes nothing else: make demo PLUG=memory, or file, sqlite, dbm,\n"
         "  lmdb, cookie, chain, redis, or any plug's URL.\n",
         flush=True,

@@ -19,6 +19,8 @@ def settings(data: Path, plug: str, given: Mapping[str, str]) -> dict[str, str]:
         "pluggable_session.plug": plug,
         # A cookie that ends with the browser, unless somebody wants to be remembered.
         "pluggable_session.max_age": "none",
+        # What the page "Your devices" tells of each.
+        "pluggable_session.device_details": "address user_agent",
         # For the short names. Each plug reads its own.
         "pluggable_session.file.path": str(data / "sessions"),
         "pluggable_session.sqlite.path": str(data / "sessions.sqlite"),

@@ -6,6 +6,8 @@ import time
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from .logs import PlugLog
+
 SLOW: Final = 0.25
 """Seconds from which on a failure counts as slow. A storage that fails at once costs nothing."""
 
@@ -22,9 +24,12 @@ class CircuitBreaker:
     Only slow failures count. One that comes at once (a refused connection, a full server) is
     cheaper to repeat than to guess at, and then the first request after the storage is back works.
     Where a plug has several servers and one of them is dead, the others' successes keep it closed.
+
+    ``log`` says what happens to the storage.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: PlugLog) -> None:
+        self.log = log
         self._failures = 0
         self._until: float | None = None
 
@@ -55,6 +60,7 @@ class CircuitBreaker:
 
 
 _breakers: WeakKeyDictionary[Any, CircuitBreaker] = WeakKeyDictionary()
+_logs_by_class: WeakKeyDictionary[type, PlugLog] = WeakKeyDictionary()
 
 
 def breaker_of(plug: Any) -> CircuitBreaker:
@@ -62,7 +68,7 @@ def breaker_of(plug: Any) -> CircuitBreaker:
     try:
         breaker = _breakers.get(plug)
         if breaker is None:
-            breaker = _breakers.setdefault(plug, CircuitBreaker())
+            breaker = _breakers.setdefault(plug, CircuitBreaker(PlugLog()))
     except TypeError:  # somebody's plug that has no hash or takes no weak references
-        return CircuitBreaker()
+        return CircuitBreaker(_logs_by_class.setdefault(type(plug), PlugLog()))
     return breaker

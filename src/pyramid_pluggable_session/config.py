@@ -14,8 +14,9 @@ from .factory import SessionFactory
 from .interfaces import IPlugSession
 from .loader import find_plug, known_plugs, show
 from .options import CORE_OPTIONS
+from .ownership import can_have_owners
 from .settings import PREFIX, Option, parse, section, text, unknown
-from .storage import describe
+from .storage import Storage, describe
 
 log = logging.getLogger("pyramid_pluggable_session")
 
@@ -66,13 +67,19 @@ def set_session_plug(config: Any, plug: Any) -> None:
 
 def check_application(registry: Any) -> None:
     """Raise ConfigurationError for the mistakes that only the finished configuration shows."""
-    if not isinstance(registry.queryUtility(ISessionFactory), SessionFactory):
+    factory = registry.queryUtility(ISessionFactory)
+    if not isinstance(factory, SessionFactory):
         return
     plug = registry.queryUtility(IPlugSession)
     if plug is None:
         raise ConfigurationError(
             "There is no storage for sessions. Set pluggable_session.plug, for instance to "
             "sqlite:///path/to/sessions.db, or call config.set_session_plug(...)."
+        )
+    if factory.options["max_sessions"] is not None and not can_have_owners(Storage(plug, None)):
+        raise ConfigurationError(
+            f"pluggable_session.max_sessions: the {describe(plug)} storage cannot compare and "
+            "swap, so the sessions of a user cannot be counted. Unset it, or take another storage."
         )
     _check_sections(registry.settings, plug)
 

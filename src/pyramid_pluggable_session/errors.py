@@ -46,6 +46,10 @@ class SessionTooLarge(SessionError):
         self.limit = limit
 
 
+class TooManySessions(SessionError):
+    """A user has as many sessions as ``max_sessions`` allows, and ``on_max_sessions`` is refuse."""
+
+
 class UnserializableValue(SessionError, ValueError):
     """A value of a type that cannot be stored; ``path`` leads to it, the keys from the outside in.
 

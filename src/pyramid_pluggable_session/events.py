@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from .storage import Operation
 
-EndReason = Literal["invalidated", "idle", "lifetime"]
+EndReason = Literal["invalidated", "idle", "lifetime", "owner", "max_sessions"]
 DropReason = Literal["ended", "moved", "outage"]
 
 
@@ -40,8 +40,9 @@ class SessionMoved(SessionEvent):
 class SessionEnded(SessionEvent):
     """A session ended, and its record is deleted.
 
-    ``reason`` is ``invalidated`` (by the application), ``idle`` (not used for ``timeout`` seconds)
-    or ``lifetime`` (older than ``lifetime`` seconds).
+    ``reason`` is ``invalidated`` (by the application), ``idle`` (not used for ``timeout`` seconds),
+    ``lifetime`` (older than ``lifetime`` seconds), ``owner`` (from another session of its owner, or
+    from the command line) or ``max_sessions`` (its owner had too many).
     """
 
     reason: EndReason

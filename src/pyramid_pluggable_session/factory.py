@@ -14,9 +14,11 @@ from zope.interface import implementer
 
 from . import events
 from .cookie import LONGEST_AGE, CookieAttributes, SessionCookie
+from .errors import PlugUnavailable
 from .interfaces import IPlugSession
 from .keyring import Keyring
-from .options import CORE_OPTIONS, check_secrets, check_weak, make_serializers
+from .lifetimes import Lifetimes
+from .options import CORE_OPTIONS, check_secrets, make_serializers, weaknesses
 from .record import Sealer
 from .responses import add_cookies, answer, become, vary_on_cookie
 from .session import Session
@@ -50,6 +52,9 @@ def PluggableSessionFactory(  # noqa: N802
     max_size: Any = 1024 * 1024,
     on_conflict: str = "ours",
     on_outage: Any = "fail",
+    max_sessions: Any = None,
+    on_max_sessions: str = "end_oldest",
+    device_details: Any = (),
 ) -> SessionFactory:
     """Make a session factory for ``config.set_session_factory``.
 
@@ -71,8 +76,9 @@ class SessionFactory:
 
     def __init__(self, options: dict[str, Any]) -> None:
         """Take the values of :data:`~pyramid_pluggable_session.options.CORE_OPTIONS`."""
-        check_secrets(options["secret"], log)
-        check_weak(options, log)
+        check_secrets(options["secret"])
+        for weakness in weaknesses(options):
+            log.warning("%s", weakness)
         self.options = options
         keyring = Keyring(options["secret"], options["salt"], options["hashalg"])
         self.cookie = SessionCookie(
@@ -92,8 +98,7 @@ class SessionFactory:
         self._make_store = partial(
             Store,
             serializers=serializers,
-            timeout=options["timeout"],
-            lifetime=options["lifetime"],
+            lifetimes=Lifetimes(options["timeout"], options["lifetime"]),
             max_size=options["max_size"],
             fail_on_conflict=options["on_conflict"] == "fail",
         )
@@ -124,18 +129,23 @@ class SessionFactory:
                 "config.set_session_plug('sqlite:///path/to/sessions.db')."
             )
         storage = Storage(plug, request)
-        store = self._store_for(storage)
+        store = self.store_for(storage)
         found = self.cookie.read(request)
         visit = Visit(request, found, storage, store, self.options)
         if found.session_id is not None:
-            visit.load(found.session_id)
+            try:
+                visit.load(found.session_id)
+            except PlugUnavailable:
+                visit.close()
+                raise
         elif found.rejected is not None:
-            log.info("refused a %s", found.rejected)
+            storage.log.refused_cookie(found.rejected)
             visit.notify(events.SessionRejected, "", found.rejected)
         request.add_finished_callback(lambda _request: _check_saved(visit))
         return visit
 
-    def _store_for(self, storage: Storage) -> Store:
+    def store_for(self, storage: Storage) -> Store:
+        """Return the store that goes with a storage: what the client keeps is always encrypted."""
         if not storage.client_side:
             return self._server_side_store
         if self._client_side_store is None:

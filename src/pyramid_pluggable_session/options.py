@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from logging import Logger
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pyramid.exceptions import ConfigurationError
 from pyramid.path import DottedNameResolver
 
 from .serializers import BUILT_IN, Serializer, adapt
 from .settings import (
+    PREFIX,
     REQUIRED,
     Option,
     boolean,
@@ -20,6 +20,7 @@ from .settings import (
     integer,
     one_of,
     or_none,
+    positive_integer,
     positive_seconds,
     seconds,
     text,
@@ -50,40 +51,60 @@ def secret_lines(value: Any) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(secrets))
 
 
-def check_secrets(secrets: tuple[bytes, ...], log: Logger) -> None:
-    """Refuse a secret that everybody knows; warn of one that can be guessed."""
+def check_secrets(secrets: tuple[bytes, ...]) -> None:
+    """Refuse a secret that everybody knows."""
     for secret in secrets:
         if secret.startswith(EXAMPLE_SECRET.encode()):
             raise ConfigurationError(
                 "pluggable_session.secret is still the one of the documentation, which everybody "
                 f"knows. Make your own with: {MAKE_A_SECRET}"
             )
-    # Whichever can be guessed is good for a forged cookie.
-    shortest = min(map(len, secrets))
-    if shortest < _STRONG_SECRET_BYTES:
-        log.warning(
-            "pluggable_session.secret has %d bytes, fewer than %d; make a better one with: %s "
-            "(keep the old one on a further line for a while, and nobody is logged out)",
-            shortest,
-            _STRONG_SECRET_BYTES,
-            MAKE_A_SECRET,
-        )
 
 
-def check_weak(options: Mapping[str, Any], log: Logger) -> None:
-    """Warn of each setting that makes sessions weaker than the default does."""
+class Weakness(NamedTuple):
+    """A setting that makes sessions weaker than they need be: which, why, and what to do."""
+
+    setting: str
+    why: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} {self.why}; {self.remedy}"
+
+
+def weaknesses(options: Mapping[str, Any]) -> list[Weakness]:
+    """Return what makes sessions weaker than the defaults and a good secret do."""
     never = options["timeout"] is None and options["lifetime"] is None
-    for name, weak, why in (
-        ("secure", options["secure"] is False, "the cookie is sent by plain http, too"),
-        ("httponly", not options["httponly"], "a script in the page can steal the cookie"),
-        ("samesite", options["samesite"] is None, "other sites' forms come with the cookie"),
-        ("serializer", "pickle" in options["serializer"],
-         "whoever gets the secret can run code in the application"),
-        ("hashalg", options["hashalg"].lower() in _OLD_HASHES, "the algorithm is an old one"),
-        ("timeout", never, "without it and a lifetime, a stolen cookie is good for ever"),
-    ):  # fmt: skip
-        if weak:
-            log.warning("pluggable_session.%s makes sessions weak: %s", name, why)
+    # Whichever can be guessed is good for a forged cookie.
+    shortest = min(map(len, options["secret"]))
+    return [
+        Weakness(PREFIX + name, why, remedy)
+        for name, weak, why, remedy in (
+            ("secret", shortest < _STRONG_SECRET_BYTES,
+             f"has {shortest} bytes, fewer than {_STRONG_SECRET_BYTES}",
+             f"make a better one with: {MAKE_A_SECRET} (keep the old one on a further line for a "
+             "while, and nobody is logged out)"),
+            ("secure", options["secure"] is False,
+             "makes sessions weak: the cookie is sent by plain http, too",
+             "set it to true, or to auto"),
+            ("httponly", not options["httponly"],
+             "makes sessions weak: a script in the page can steal the cookie",
+             "set it to true"),
+            ("samesite", options["samesite"] is None,
+             "makes sessions weak: other sites' forms come with the cookie",
+             "set it to Lax"),
+            ("serializer", "pickle" in options["serializer"],
+             "makes sessions weak: whoever gets the secret can run code in the application",
+             "set it to msgpack"),
+            ("hashalg", options["hashalg"].lower() in _OLD_HASHES,
+             "makes sessions weak: the algorithm is an old one",
+             "set it to sha512 (users log in once more)"),
+            ("timeout", never,
+             "makes sessions weak: without it and a lifetime, a stolen cookie is good for ever",
+             "set a timeout, a lifetime, or both"),
+        )
+        if weak
+    ]  # fmt: skip
 
 
 def reissue_time(value: Any) -> float | str | None:
@@ -144,6 +165,14 @@ def on_outage(value: Any) -> Any:
         return one_of("fail", "anonymous")(value)
     except ValueError as error:
         raise ValueError(f"{error}, or the dotted name of a function that returns one") from None
+
+
+def device_details(value: Any) -> tuple[str, ...]:
+    """Convert to some of ``address`` and ``user_agent``."""
+    given = () if value is None else words(value)
+    if set(given) <= {"address", "user_agent"}:
+        return given
+    raise ValueError("address, user_agent, both, or empty")
 
 
 def serializers(value: Any) -> tuple[Any, ...]:
@@ -215,4 +244,11 @@ CORE_OPTIONS: Final = (
            "When the storage cannot be reached: fail answers 503 (or what an exception view says); "
            "anonymous goes on with an empty session of which nothing is saved; or the dotted name "
            "of a function of the request that returns one of these."),
+    Option("max_sessions", or_none(positive_integer), None,
+           "How many sessions a user may have; none for any number. See session.owner."),
+    Option("on_max_sessions", one_of("end_oldest", "refuse"), "end_oldest",
+           "When a user has that many and logs in: end the oldest, or raise TooManySessions."),
+    Option("device_details", device_details, (),
+           "What the list of a user's sessions keeps of the client: address, user_agent, or both. "
+           "These are personal data."),
 )  # fmt: skip

@@ -13,6 +13,13 @@ Layout, big-endian::
     n bytes  name of the serializer
     rest     body and authentication tag; or nonce, encrypted body and tag
 
+If so flagged, the body of a session begins with its owner. That is personal data, to be encrypted
+if anything is::
+
+    8 bytes  listed_until, epoch seconds (float, inf for ever)
+    2 bytes  length of the owner
+    n bytes  owner
+
 The tag covers the header, the body and the session id, and its key depends on the salt: a record is
 good for one session of one application. With encryption every session has a key of its own, so that
 random nonces stay far from the limit for one key (NIST SP 800-38D, section 8.3).
@@ -34,6 +41,7 @@ from .keyring import Keyring, Keys
 FORMAT: Final = 1
 _HEAD: Final = struct.Struct(">BBBB4sdd")
 _TIMEOUT: Final = struct.Struct(">d")
+_OWNER: Final = struct.Struct(">dH")
 _NONCE_BYTES: Final = 12
 _GCM_TAG_BYTES: Final = 16
 
@@ -41,7 +49,8 @@ _ENCRYPTED = 1
 _OWN_TIMEOUT = 2
 _PERSISTENT = 4
 _TRANSIENT = 8
-_KNOWN_FLAGS = _ENCRYPTED | _OWN_TIMEOUT | _PERSISTENT | _TRANSIENT
+_OWNED = 16
+_KNOWN_FLAGS = _ENCRYPTED | _OWN_TIMEOUT | _PERSISTENT | _TRANSIENT | _OWNED
 
 
 class Kind(enum.IntEnum):
@@ -49,6 +58,11 @@ class Kind(enum.IntEnum):
 
     SESSION = 1
     MOVED = 2
+    """A mark in the place of a session that goes on under another id."""
+    ENDED = 3
+    """A mark in the place of a session that somebody else has ended."""
+    OWNER = 4
+    """An index of the sessions of one owner."""
 
 
 class Default(enum.Enum):
@@ -61,12 +75,17 @@ DEFAULT: Final = Default.DEFAULT
 
 
 class Meta(NamedTuple):
-    """What is known of a session beside its data. Times are epoch seconds, ``timeout`` seconds."""
+    """What is known of a session beside its data. Times are epoch seconds, ``timeout`` seconds.
+
+    ``listed_until`` is how long the index of its owner lists the session, whatever happens.
+    """
 
     created: float
     renewed: float
     timeout: float | None | Default = DEFAULT
     persistent: bool | None = None
+    owner: str | None = None
+    listed_until: float = 0.0
 
 
 class Record(NamedTuple):
@@ -107,6 +126,10 @@ class Sealer:
             own_timeout = _TIMEOUT.pack(math.inf if meta.timeout is None else meta.timeout)
         if meta.persistent is not None:
             flags |= _PERSISTENT if meta.persistent else _TRANSIENT
+        if meta.owner is not None:
+            flags |= _OWNED
+            owner = meta.owner.encode()
+            body = _OWNER.pack(meta.listed_until, len(owner)) + owner + body
         name = serializer.encode()
         head = (
             _HEAD.pack(FORMAT, kind, flags, len(name), keys.key_id, meta.created, meta.renewed)
@@ -156,7 +179,20 @@ class Sealer:
         except ValueError:
             raise Unreadable("unknown kind") from None
         meta = Meta(created, renewed, timeout, persistent)
+        if flags & _OWNED:
+            listed_until, length = _OWNER.unpack_from(body)
+            owner = body[_OWNER.size : _OWNER.size + length].decode()
+            meta = meta._replace(owner=owner, listed_until=listed_until)
+            body = body[_OWNER.size + length :]
         return Record(known, meta, sealed[name_at:body_at].decode(), body)
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Tell whether :meth:`seal` would use the same key, and encryption or none, as now.
+
+        It is not looked into: ``sealed`` has been unsealed before.
+        """
+        _, _, flags, _, key_id, _, _ = _HEAD.unpack_from(sealed)
+        return key_id == self._keyring.first.key_id and bool(flags & _ENCRYPTED) == self._encrypt
 
 
 def require_cryptography() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import Any, Final
 
 from pyramid.httpexceptions import HTTPException, HTTPServiceUnavailable
 
+from .breaker import breaker_of
 from .errors import PlugUnavailable
-
-log = logging.getLogger("pyramid_pluggable_session")
+from .interfaces import IPlugSession
 
 _RETRY_AFTER: Final = "5"  # seconds
 _DIRECTIVE = re.compile(r"""[^\s,="]+(?:\s*=\s*(?:"[^"]*"|[^\s,"]*))?""")  # RFC 9111, section 5.2
@@ -61,12 +60,12 @@ def answer(request: Any) -> Any:
     try:
         return request.invoke_exception_view(reraise=True)
     except PlugUnavailable as outage:
-        return unavailable(outage)
+        return unavailable(outage, request)
 
 
-def unavailable(error: PlugUnavailable) -> Any:
+def unavailable(error: PlugUnavailable, request: Any) -> Any:
     """Return 503 Service Unavailable (RFC 9110, section 15.6.4), and tell the log why."""
-    log.error("%s", error, exc_info=error)
+    breaker_of(request.registry.queryUtility(IPlugSession)).log.request_failed(error)
     # The error itself names hosts and paths, and is not for the client.
     return HTTPServiceUnavailable(
         "The session storage is not available. Please try again in a moment.",

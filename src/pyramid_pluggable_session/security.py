@@ -7,6 +7,8 @@ from typing import Any
 from pyramid import authentication
 from pyramid.interfaces import ICSRFStoragePolicy
 
+from .owners import check_room
+
 
 class SessionAuthenticationHelper(authentication.SessionAuthenticationHelper):  # type: ignore[misc]
     """Keeps the user id in the session, as Pyramid's helper of the same name does.
@@ -19,12 +21,15 @@ class SessionAuthenticationHelper(authentication.SessionAuthenticationHelper):  
         """Log in: the session gets a new id and a new CSRF token.
 
         Whoever knew the old id (session fixation) gets nothing. What an anonymous visitor had in
-        the session stays; what another user had does not.
+        the session stays; what another user had does not. Raises TooManySessions, and does nothing,
+        if the user has as many sessions as ``max_sessions`` allows.
         """
+        check_room(request, userid)
         session = request.session
         if session.get(self.userid_key, userid) != userid:
             session.start_over()
         session.regenerate_id()
+        session.owner = userid
         session[self.userid_key] = userid
         policy = request.registry.queryUtility(ICSRFStoragePolicy)
         if policy is not None:

@@ -9,6 +9,7 @@ from pyramid.interfaces import ISession
 from zope.interface import implementer
 
 from .keys import handle, new_session_id
+from .ownership import owner_text
 from .visit import CSRF_KEY, Visit
 
 if TYPE_CHECKING:
@@ -256,6 +257,19 @@ class Session(MutableMapping[str, Any]):
         if seconds is not None and not 0 <= seconds < float("inf"):
             raise ValueError("session.timeout must be a number of seconds, 0 or more, or None")
         self._change_meta(timeout=None if seconds is None else float(seconds))
+
+    @property
+    def owner(self) -> str | None:
+        """The user whose session it is, as text; None for nobody.
+
+        ``SessionAuthenticationHelper`` sets it at login. What it is for is in
+        :mod:`pyramid_pluggable_session.owners`. Raises ValueError for what is no user id.
+        """
+        return self._opened().meta.owner
+
+    @owner.setter
+    def owner(self, userid: Any) -> None:
+        self._change_meta(owner=owner_text(userid))
 
     @property
     def persistent(self) -> bool | None:

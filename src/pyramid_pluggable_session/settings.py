@@ -54,6 +54,8 @@ class Option:
         """Return ``value`` as it may be shown to people."""
         if self.secret and value is not None:
             return HIDDEN
+        if isinstance(value, (tuple, list)):
+            return tuple(self.shown(each) for each in value)
         return hide_credentials(value) if isinstance(value, str) else value
 
 
@@ -90,6 +92,16 @@ def integer(value: Any) -> int:
     except (TypeError, ValueError, OverflowError):
         pass
     raise ValueError("a whole number, 0 or more")
+
+
+def positive_integer(value: Any) -> int:
+    """Convert to an integer above 0."""
+    try:
+        if (number := integer(value)) > 0:
+            return number
+    except ValueError:
+        pass
+    raise ValueError("a whole number above 0")
 
 
 def seconds(value: Any) -> float:

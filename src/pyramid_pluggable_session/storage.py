@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import time
 import traceback
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple, TypeVar
 
 from .breaker import breaker_of
 from .credentials import hide_credentials
@@ -18,18 +18,27 @@ _T = TypeVar("_T")
 _SESSION_ID = re.compile(r"[0-9a-f]{64}")
 
 
+NOT_TRIED: Final = "not tried"
+"""The ``error`` of an operation that was not tried, as the storage had not answered others."""
+
+
 class Operation(NamedTuple):
-    """One operation on a storage: its name, bytes of the record, and seconds it took."""
+    """One operation on a storage: its name, bytes of the record, and seconds it took.
+
+    ``error`` is None if it was done, the name of the exception's class if it failed, or
+    :data:`NOT_TRIED`.
+    """
 
     name: str
     size: int
     seconds: float
+    error: str | None = None
 
 
 class Storage:
     """A plug in use by one request.
 
-    ``operations`` lists what was done so far, oldest first.
+    ``operations`` lists what was done so far, oldest first; ``log`` says what happens to the plug.
     """
 
     def __init__(self, plug: Plug, request: Any) -> None:
@@ -39,6 +48,7 @@ class Storage:
         self.client_side = IClientSidePlug.providedBy(plug)
         self.operations: list[Operation] = []
         self._breaker = breaker_of(plug)
+        self.log = self._breaker.log
 
     def loads(self, key: SessionKey) -> bytes | None:
         """Return the record, or None when it is absent or expired."""
@@ -62,6 +72,14 @@ class Storage:
             self._call("swap", len(data), lambda: self.plug.swap(key, self.request, expected, data))
         )
 
+    def scan(self) -> Iterator[SessionKey]:
+        """Yield the key of every live record. Only if the plug can."""
+        keys = self._call("scan", 0, lambda: iter(self.plug.scan()))
+        # An outage may come with any of them, and there may be too many to note.
+        while (key := self._call("scan", 0, lambda: next(keys, None))) is not None:
+            self.operations.pop()
+            yield SessionKey(key.session_id, key.expires_at)
+
     def purge(self) -> int:
         """Delete the expired records and return how many. Only if the plug can."""
         return int(self._call("purge", 0, self.plug.purge))
@@ -69,28 +87,42 @@ class Storage:
     def _call(self, name: str, size: int, operation: Callable[[], _T]) -> _T:
         """Do an operation. Here alone the exceptions of drivers become ours."""
         if wait := self._breaker.wait():
-            raise PlugUnavailable(
+            self.operations.append(Operation(name, 0, 0.0, NOT_TRIED))
+            raise self._unavailable(
                 f"session storage {describe(self.plug)} did not answer others and is left alone "
-                f"for another {wait:.1f} seconds: {name} was not tried"
+                f"for another {wait:.1f} seconds: {name} was not tried",
+                name,
             )
+        failed_with = None
         started = time.perf_counter()
         try:
             result = operation()
             if isinstance(result, (bytes, str)):
                 size = len(result)
             self._breaker.succeeded()
+            if self.log.outage is not None:
+                self.log.succeeded()
             return result
-        except SessionError:
-            raise
-        except (OSError, *getattr(self.plug, "outages", ())) as error:
+        except BaseException as error:
+            failed_with = type(error).__name__
+            outages = (OSError, *getattr(self.plug, "outages", ()))
+            if isinstance(error, SessionError) or not isinstance(error, outages):
+                raise
             self._breaker.failed(time.perf_counter() - started)
             message = f"session storage {describe(self.plug)} failed to do {name}: {explain(error)}"
             remedy = getattr(self.plug, "remedy", None)
             if remedy is not None and (advice := remedy(error)):
                 message += f" ({advice})"
-            raise PlugUnavailable(message) from (error if _made_safe(error) else None)
+            cause = error if _made_safe(error) else None
+            raise self._unavailable(message, name) from cause
         finally:
-            self.operations.append(Operation(name, size, time.perf_counter() - started))
+            seconds = time.perf_counter() - started
+            self.operations.append(Operation(name, size, seconds, failed_with))
+
+    def _unavailable(self, message: str, name: str) -> PlugUnavailable:
+        error = PlugUnavailable(message)
+        self.log.failed(describe(self.plug), name, error)
+        return error
 
 
 def describe(plug: Any) -> str:

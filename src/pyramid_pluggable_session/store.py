@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from . import clock
 from .errors import SessionConflict, SessionTooLarge
-from .events import DropReason, EndReason
+from .events import DropReason
 from .keys import SessionKey, handle
+from .lifetimes import Lifetimes
 from .merge import merge
-from .record import DEFAULT, Kind, Meta, Record, Sealer, Unreadable
+from .record import Kind, Meta, Record, Sealer, Unreadable
 from .serializers import Serializer
 from .storage import Storage
 
@@ -28,10 +29,12 @@ The session enforces its end itself. The storage comes after it, so that a serve
 ahead does not forget sessions that are alive, and so that an end can be told from an absence.
 """
 
-MOVED_FOR: Final = 60.0
+MARKED_FOR: Final = 60.0
 """Seconds for which an id that was given up is remembered as such: what a slow request may take."""
 
-_ATTEMPTS: Final = 100
+ATTEMPTS: Final = 100
+"""So often a swap is tried that others keep winning."""
+
 _ATTEMPTS_WITHOUT_PAUSE: Final = 3
 
 
@@ -112,8 +115,7 @@ class Store:
         sealer: Sealer,
         serializers: Sequence[Serializer],
         *,
-        timeout: float | None,
-        lifetime: float | None,
+        lifetimes: Lifetimes,
         max_size: int | None,
         fail_on_conflict: bool,
     ) -> None:
@@ -121,38 +123,12 @@ class Store:
         self._sealer = sealer
         self._readers = {each.name: each for each in reversed(serializers)}
         self.serializer = serializers[0]
-        self._timeout = timeout
-        self._lifetime = lifetime
+        self.lifetimes = lifetimes
         self._max_size = max_size
         self._fail_on_conflict = fail_on_conflict
 
-    # When a session ends
-
-    def timeout(self, meta: Meta) -> float | None:
-        """Return the idle timeout of a session: its own, or the configured one."""
-        return self._timeout if meta.timeout is DEFAULT else meta.timeout
-
-    def expires_at(self, meta: Meta) -> float | None:
-        """Return when a session ends if it is not renewed again, in epoch seconds."""
-        timeout = self.timeout(meta)
-        ends = []
-        if timeout is not None:
-            ends.append(meta.renewed + timeout)
-        if self._lifetime is not None:
-            ends.append(meta.created + self._lifetime)
-        return min(ends, default=None)
-
-    def ended(self, meta: Meta, now: float) -> EndReason | None:
-        """Return why a session is over at ``now``; None if it is not."""
-        if self._lifetime is not None and now >= meta.created + self._lifetime:
-            return "lifetime"
-        timeout = self.timeout(meta)
-        if timeout is not None and now >= meta.renewed + timeout:
-            return "idle"
-        return None
-
     def _key(self, session_id: str, meta: Meta) -> SessionKey:
-        expires_at = self.expires_at(meta)
+        expires_at = self.lifetimes.expires_at(meta)
         return SessionKey(session_id, None if expires_at is None else expires_at + GRACE)
 
     # Loading
@@ -167,11 +143,40 @@ class Store:
             return None
         record = self._sealer.unseal(session_id, sealed)
         if record.kind is Kind.MOVED:
-            return Moved() if clock.now() < record.meta.renewed + MOVED_FOR else None
+            return Moved() if clock.now() < record.meta.renewed + MARKED_FOR else None
+        if record.kind is Kind.ENDED:
+            return None
+        if record.kind is not Kind.SESSION:
+            raise Unreadable("not a session")
         serializer = self._readers.get(record.serializer)
         if serializer is None:
             raise Unreadable(f"serializer {record.serializer!r} is not configured")
         return Stored(session_id, sealed, record, serializer)
+
+    def seal(self, session_id: str, record: Record) -> bytes:
+        """Return a record of any kind as it is stored. Raise SessionTooLarge for a large one."""
+        sealed = self._sealer.seal(session_id, record)
+        if self._max_size is not None and len(sealed) > self._max_size:
+            raise SessionTooLarge(
+                f"the session would be a record of {len(sealed)} bytes, and "
+                f"pluggable_session.max_size allows {self._max_size}. Keep large things elsewhere "
+                "and their names in the session, or raise the limit.",
+                len(sealed),
+                self._max_size,
+            )
+        return sealed
+
+    def unseal(self, session_id: str, sealed: bytes) -> Record:
+        """Return a record of any kind as it is stored. Raise Unreadable if it is not ours."""
+        return self._sealer.unseal(session_id, sealed)
+
+    def reseal(self, session_id: str, sealed: bytes) -> bytes:
+        """Return a record sealed as new ones are: with the first secret, encrypted or not."""
+        return self._sealer.seal(session_id, self._sealer.unseal(session_id, sealed))
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Tell whether a record of ours is sealed as new ones are."""
+        return self._sealer.is_current(sealed)
 
     def clear(self, storage: Storage, session_id: str) -> None:
         """Delete what is stored under an id."""
@@ -182,12 +187,19 @@ class Store:
         if storage.client_side:
             self.clear(storage, session_id)
         else:
-            storage.dumps(*self._moved_mark(session_id))
+            storage.dumps(*self._mark(session_id, Kind.MOVED))
 
-    def _moved_mark(self, session_id: str) -> tuple[SessionKey, bytes]:
+    def end(self, storage: Storage, session_id: str) -> None:
+        """Delete what is stored under an id, and mark it as ended.
+
+        A session that is about to be stored under it for the first time will not be.
+        """
+        storage.dumps(*self._mark(session_id, Kind.ENDED))
+
+    def _mark(self, session_id: str, kind: Kind) -> tuple[SessionKey, bytes]:
         now = clock.now()
-        record = Record(Kind.MOVED, Meta(now, now), self.serializer.name, b"")
-        return SessionKey(session_id, now + MOVED_FOR), self._sealer.seal(session_id, record)
+        record = Record(kind, Meta(now, now), self.serializer.name, b"")
+        return SessionKey(session_id, now + MARKED_FOR), self._sealer.seal(session_id, record)
 
     # Saving
 
@@ -198,18 +210,27 @@ class Store:
         if not storage.can_swap:
             storage.dumps(key, sealed)
         elif not storage.swap(key, None, sealed):
+            if self._is_marked(storage, draft.session_id):
+                return Outcome.ENDED
             # Somebody holds 256 random bits that we drew a moment ago: a broken source of
             # randomness (a copied virtual machine). Not to be papered over.
             raise SessionConflict(f"the new session id {handle(draft.session_id)} is taken")
         return Outcome.STORED
 
+    def _is_marked(self, storage: Storage, session_id: str) -> bool:
+        sealed = storage.loads(SessionKey(session_id, None))
+        try:
+            return sealed is not None and self.unseal(session_id, sealed).kind is Kind.ENDED
+        except Unreadable:
+            return False
+
     def update(self, storage: Storage, stored: Stored, draft: Draft) -> Outcome:
         """Store a changed session, merged with what others have changed meanwhile."""
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             sealed = self._seal(draft)
             if self._replace(storage, stored, self._key(draft.session_id, draft.meta), sealed):
                 return Outcome.STORED
-            _pause(attempt)
+            pause(attempt)
             current = self._reload(storage, stored.session_id)
             if isinstance(current, Outcome):
                 return current
@@ -223,16 +244,17 @@ class Store:
 
         The new record comes first: whatever happens in between, one of the two is there.
         """
-        self.create(storage, draft)
+        if self.create(storage, draft) is Outcome.ENDED:
+            return Outcome.ENDED
         if storage.client_side:
             # There is one place, and the new record is in it.
             return Outcome.STORED
-        mark_key, mark = self._moved_mark(stored.session_id)
+        mark_key, mark = self._mark(stored.session_id, Kind.MOVED)
         try:
-            for attempt in range(_ATTEMPTS):
+            for attempt in range(ATTEMPTS):
                 if self._replace(storage, stored, mark_key, mark):
                     return Outcome.STORED
-                _pause(attempt)
+                pause(attempt)
                 current = self._reload(storage, stored.session_id)
                 if isinstance(current, Outcome):
                     # Another request ended or moved the session: nobody gets to know the new id.
@@ -283,6 +305,10 @@ class Store:
             meta = meta._replace(timeout=wanted.timeout)
         if wanted.persistent != was.persistent:
             meta = meta._replace(persistent=wanted.persistent)
+        if wanted.owner != was.owner:
+            meta = meta._replace(owner=wanted.owner, listed_until=wanted.listed_until)
+        elif wanted.owner == is_now.owner:
+            meta = meta._replace(listed_until=max(wanted.listed_until, is_now.listed_until))
         draft.state, draft.meta = state, meta
         draft.conflicts = tuple(dict.fromkeys((*draft.conflicts, *conflicts)))
         # A renewal that another request has just done need not be done again.
@@ -295,25 +321,16 @@ class Store:
     def _seal(self, draft: Draft) -> bytes:
         body = self.serializer.dumps(draft.state)
         record = Record(Kind.SESSION, draft.meta, self.serializer.name, body)
-        sealed = self._sealer.seal(draft.session_id, record)
-        if self._max_size is not None and len(sealed) > self._max_size:
-            raise SessionTooLarge(
-                f"the session would be a record of {len(sealed)} bytes, and "
-                f"pluggable_session.max_size allows {self._max_size}. Keep large things elsewhere "
-                "and their names in the session, or raise the limit.",
-                len(sealed),
-                self._max_size,
-            )
-        return sealed
+        return self.seal(draft.session_id, record)
 
     def _starved(self, draft: Draft) -> SessionConflict:
         return SessionConflict(
-            f"session {handle(draft.session_id)} was changed by others in each of {_ATTEMPTS} "
+            f"session {handle(draft.session_id)} was changed by others in each of {ATTEMPTS} "
             "attempts to save it"
         )
 
 
-def _pause(attempt: int) -> None:
+def pause(attempt: int) -> None:
     """Let others finish: requests that lose together would lose together again."""
     if attempt >= _ATTEMPTS_WITHOUT_PAUSE:
         time.sleep(random.uniform(0, min(0.001 * 2**attempt, 0.05)))  # noqa: S311 (not a secret)

@@ -53,6 +53,6 @@ def outage_tween_factory(handler: Handler, registry: Any) -> Handler:
         try:
             return handler(request)
         except PlugUnavailable as error:
-            return unavailable(error)
+            return unavailable(error, request)
 
     return outage_tween

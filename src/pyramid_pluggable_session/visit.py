@@ -7,6 +7,7 @@ neither knows the other's side.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from . import clock, events
 from .cookie import Found
 from .errors import PlugUnavailable
 from .keys import handle, new_session_id
+from .ownership import Owners, can_have_owners
 from .record import Meta, Unreadable
 from .storage import Operation, Storage, describe
 from .store import Draft, Moved, Outcome, Store, Stored
@@ -52,7 +54,7 @@ class Visit:
         """Begin as an empty new session.
 
         ``found`` is what the client's cookies said; only the factory looks at it. Of the options
-        this is about ``reissue_time`` and ``on_outage``.
+        this is about ``reissue_time``, ``on_outage`` and those of owners.
         """
         self.request = request
         self.found = found
@@ -83,7 +85,7 @@ class Visit:
         except PlugUnavailable as error:
             if not self._goes_on_without():
                 raise
-            log.error("going on without a session: %s", error)
+            self._storage.log.goes_on("a session", error)
             self._outage = error
 
     def _load(self, session_id: str) -> None:
@@ -93,7 +95,7 @@ class Visit:
                 self.moved = True
             if not isinstance(stored, Stored):
                 return
-            reason = self._store.ended(stored.meta, self.accessed)
+            reason = self._store.lifetimes.ended(stored.meta, self.accessed)
             if reason is None:
                 self.state = stored.state()
                 self._stored_body = stored.body_as_loaded(self._store.serializer, self.state)
@@ -103,7 +105,7 @@ class Visit:
                 self.new = False
                 return
         except Unreadable as error:
-            log.warning("refused the record of session %s: %s", handle(session_id), error.reason)
+            self._storage.log.refused_record(handle(session_id), error.reason)
             self.rejected = f"record: {error.reason}"
             self._store.clear(self._storage, session_id)
             self.notify(events.SessionRejected, handle(session_id), self.rejected)
@@ -121,12 +123,12 @@ class Visit:
     @property
     def expires_at(self) -> float | None:
         """When the session ends unless it is renewed, in epoch seconds; None for never."""
-        return self._store.expires_at(self.meta)
+        return self._store.lifetimes.expires_at(self.meta)
 
     @property
     def timeout(self) -> float | None:
         """The idle timeout in seconds; None for none."""
-        return self._store.timeout(self.meta)
+        return self._store.lifetimes.timeout(self.meta)
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -169,7 +171,7 @@ class Visit:
     def is_changed(self) -> bool:
         """Tell whether the data is another than when it was loaded."""
         if self._stored is None:
-            return bool(self.state) and not self.moved
+            return self._has_content() and not self.moved
         return self._store.serializer.dumps(self.state) != self._stored_body
 
     def changed_keys(self) -> list[str]:
@@ -198,7 +200,7 @@ class Visit:
     def _save(self) -> Outcome | None:
         now = clock.now()
         if self._stored is None:
-            if not self.state:
+            if not self._has_content():
                 return None
             if self.moved:
                 return self._dropped(Outcome.MOVED)
@@ -214,7 +216,7 @@ class Visit:
         except PlugUnavailable as error:
             if not self._goes_on_without():
                 raise
-            log.error("going on without saving: %s", error)
+            self._storage.log.goes_on("saving", error)
             outcome = Outcome.UNAVAILABLE
         if outcome.dropped is not None:
             return self._dropped(outcome)
@@ -233,6 +235,21 @@ class Visit:
         return outcome
 
     def _store_draft(self, draft: Draft) -> Outcome:
+        if not self._must_be_listed(draft):
+            return self._store_as_listed(draft)
+        owners = Owners(
+            self.request, self._storage, self._store, draft.meta.owner or "", self._options
+        )
+        # Before it is stored: what is not listed could not be ended from elsewhere.
+        former = None if self._stored is None else self._stored.session_id
+        until = owners.enlist(draft.session_id, draft.meta, former)
+        draft.meta = draft.meta._replace(listed_until=until)
+        outcome = self._store_as_listed(draft)
+        if outcome is Outcome.STORED and self._is_new_to_owner(draft):
+            owners.keep_to_the_limit(draft.session_id)
+        return outcome
+
+    def _store_as_listed(self, draft: Draft) -> Outcome:
         if self._stored is None:
             return self._store.create(self._storage, draft)
         if self._regenerate:
@@ -240,6 +257,22 @@ class Visit:
             draft.own_keys = (CSRF_KEY,)
             return self._store.move(self._storage, self._stored, draft)
         return self._store.update(self._storage, self._stored, draft)
+
+    def _has_content(self) -> bool:
+        """Tell whether a new session is worth a record."""
+        return bool(self.state) or self.meta.owner is not None
+
+    def _must_be_listed(self, draft: Draft) -> bool:
+        """Tell whether the index of the owner does not have the session, or not for long enough."""
+        if draft.meta.owner is None or not can_have_owners(self._storage):
+            return False
+        if self._regenerate or self._is_new_to_owner(draft):
+            return True
+        expires_at = self._store.lifetimes.expires_at(draft.meta)
+        return draft.meta.listed_until < (math.inf if expires_at is None else expires_at)
+
+    def _is_new_to_owner(self, draft: Draft) -> bool:
+        return self._stored is None or self._stored.meta.owner != draft.meta.owner
 
     def _is_due(self, stored: Stored, now: float) -> bool:
         reissue_time = self._options["reissue_time"]
@@ -251,7 +284,8 @@ class Visit:
 
     def _dropped(self, outcome: Outcome) -> Outcome:
         name = handle(self._stored.session_id) if self._stored else ""
-        log.info("session %s: changes dropped (%s)", name, outcome.dropped)
+        if outcome is not Outcome.UNAVAILABLE:  # that has been said
+            log.info("session %s: changes dropped (%s)", name, outcome.dropped)
         self.notify(events.SessionDropped, name, outcome.dropped)
         return outcome
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from timing import again_if_slow
+
 pytestmark = pytest.mark.browser
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -30,7 +32,7 @@ ARGUMENTS = (
 )
 SLOW_SECONDS = 1.5
 MILLISECONDS = 1000
-PATIENCE = 10 * MILLISECONDS
+PATIENCE = 30 * MILLISECONDS
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,7 @@ class Demo:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
         self.process.stdout.close()
 
 
@@ -106,6 +108,17 @@ def context(chromium):
 
 @pytest.fixture
 def tab(context, demo):
+    return open_tab(context, demo)
+
+
+def on_a_slow_request(test):
+    """Let a test be done again that may have come too late for the slow request."""
+    return again_if_slow(SLOW_SECONDS)(test)
+
+
+def new_session(context, demo):
+    """Return a tab of a browser that has no session yet."""
+    context.clear_cookies()
     return open_tab(context, demo)
 
 
@@ -175,7 +188,7 @@ def test_page_shows(tab, screenshot):
     row = tab.locator("#log tbody tr").first
     assert row.get_attribute("data-outcome") == "stored"
     assert "swap" in row.inner_text()
-    assert re.fullmatch(r"(20:00|19:5\d)", tab.inner_text("#countdown"))
+    assert re.fullmatch(r"(20:00|19:[0-5]\d)", tab.inner_text("#countdown"))
     before = tab.inner_text("#countdown")
     tab.wait_for_function(
         "before => document.getElementById('countdown').textContent !== before", arg=before
@@ -229,6 +242,27 @@ def test_login_and_logout(tab, context, screenshot):
     assert cart(tab) == {}
 
 
+def test_one_browser_ends_the_session_of_another(chromium, tab, demo, screenshot):
+    press(tab, "Log in")
+    with chromium.new_context(viewport={"width": 400, "height": 800}) as other_context:
+        other = open_tab(other_context, demo)
+        press(other, "Log in")
+        there = handle(other)
+        tab.get_by_role("link", name="Your devices").click()
+        tab.wait_for_load_state()
+        assert tab.locator("[data-device]").count() >= 2
+        screenshot(tab, "devices")
+        other.goto(f"{demo.url}devices")
+        assert other.evaluate("document.documentElement.scrollWidth") <= 400
+        assert other.evaluate(TOO_FAINT) == []
+        screenshot(other, "devices-400")
+        press(tab, f"Log out {there}")
+        assert "That device is logged out." in tab.inner_text(".flash")
+        assert tab.locator(f"[data-device='{there}']").count() == 0
+        other.goto(demo.url)
+        assert other.inner_text("#user") == "Nobody"
+
+
 def test_cookie_as_the_browser_sees_it(tab, context, demo):
     cookie = cookies(context)["session"]
     assert cookie["httpOnly"] is True
@@ -254,7 +288,9 @@ def test_remembered_cookie_outlives_the_browser(tab, context):
     assert tab.inner_text("#countdown") == "29 d 23 h"
 
 
-def test_slow_request_and_a_second_tab(tab, context, demo, screenshot):
+@on_a_slow_request
+def test_slow_request_and_a_second_tab(context, demo, screenshot):
+    tab = new_session(context, demo)
     press(tab, "Add Sencha")
     second = open_tab(context, demo)
     start_slow(tab)
@@ -267,7 +303,9 @@ def test_slow_request_and_a_second_tab(tab, context, demo, screenshot):
     screenshot(tab, "merged")
 
 
-def test_slow_request_and_the_end_in_a_second_tab(tab, context, demo):
+@on_a_slow_request
+def test_slow_request_and_the_end_in_a_second_tab(context, demo):
+    tab = new_session(context, demo)
     press(tab, "Add Sencha")
     second = open_tab(context, demo)
     start_slow(tab)
@@ -284,7 +322,9 @@ def test_slow_request_and_the_end_in_a_second_tab(tab, context, demo):
     assert cart(tab) == {"assam": 1}
 
 
-def test_slow_request_and_a_login_in_a_second_tab(tab, context, demo):
+@on_a_slow_request
+def test_slow_request_and_a_login_in_a_second_tab(context, demo):
+    tab = new_session(context, demo)
     second = open_tab(context, demo)
     start_slow(tab)
     press(second, "Log in")
@@ -294,7 +334,9 @@ def test_slow_request_and_a_login_in_a_second_tab(tab, context, demo):
     assert cart(second) == {}
 
 
-def test_show_me(tab, screenshot):
+@on_a_slow_request
+def test_show_me(context, demo, screenshot):
+    tab = new_session(context, demo)
     tab.get_by_role("button", name="Show me").click()
     expect_report(tab, "A quick request has added a sencha")
     assert tab.get_by_role("button", name="Show me").is_disabled()
@@ -304,10 +346,11 @@ def test_show_me(tab, screenshot):
     assert tab.locator("#log tr[data-path='/slow']").get_attribute("data-outcome") == "merged"
 
 
+@on_a_slow_request
 def test_show_me_is_honest_about_a_storage_that_cannot_swap(project, context, tmp_path, screenshot):
     demo = Demo(project, tmp_path / "demo", "cookie")
     try:
-        tab = open_tab(context, demo)
+        tab = new_session(context, demo)
         tab.get_by_role("button", name="Show me").click()
         expect_report(tab, "The sencha is lost.")
         assert cart(tab) == {"oolong": 1}

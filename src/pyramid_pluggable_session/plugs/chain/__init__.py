@@ -150,6 +150,20 @@ class ChainPlug:
                     Storage(plug, None).purge()
         return Storage(self.authority, None).purge()
 
+    def versions(self) -> dict[str, str]:
+        """Return the versions of all plugs that tell theirs."""
+        found: dict[str, str] = {}
+        for plug in (*self.front, self.authority):
+            found |= plug.versions() if hasattr(plug, "versions") else {}
+        return found
+
+    def server_time(self) -> float | None:
+        """Return what time it is to the authority, in epoch seconds; None if it is not known."""
+        if not hasattr(self.authority, "server_time"):
+            return None
+        now: float | None = self.authority.server_time()
+        return now
+
     def _forward(self, session: Key, request: Any, data: bytes, now: float) -> None:
         until = now + self.fresh
         if session.expires_at is not None:
@@ -187,11 +201,11 @@ class ChainPlug:
 
 @contextmanager
 def _going_on() -> Iterator[None]:
-    """Go on if a front plug fails. Nothing depends on it, so that is only logged."""
+    """Go on if a front plug fails. Nothing depends on it; that there is an outage is in the log."""
     try:
         yield
     except PlugUnavailable as error:
-        log.warning("chain: going on without the front plug: %s", error)
+        log.debug("chain: going on without the front plug: %s", error)
 
 
 def _key(session: Key, expires_at: float | None = None) -> SessionKey:
