@@ -6,13 +6,15 @@ import os
 import shutil
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from servers import Server
 from storages import ON_DISK, ON_SERVERS
 
+pytest_plugins = ["pytester"]
+
 # How long an example takes says more about the machine than about the code.
-settings.register_profile("default", deadline=None)
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 
 

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from .. import clock
 from ..keys import SessionKey, new_session_id
-from .app import FakeClock, open_session
+from .app import (
+    FakeClock,
+    assert_logged_in,
+    assert_no_session,
+    log_in,
+    open_session,
+    session_of,
+)
 from .contract import PlugContract
 
-__all__ = ["FakeClock", "PlugContract", "open_session", "session_key"]
+__all__ = [
+    "FakeClock",
+    "PlugContract",
+    "assert_logged_in",
+    "assert_no_session",
+    "log_in",
+    "open_session",
+    "session_key",
+    "session_of",
+]
 
 
 def session_key(expires_in: float | None = 60.0) -> SessionKey:

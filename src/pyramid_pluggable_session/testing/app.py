@@ -9,6 +9,7 @@ from typing import Any
 from pyramid.interfaces import ISessionFactory
 from pyramid.request import Request
 from pyramid.response import Response
+from pyramid.security import remember
 
 from .. import clock
 from ..session import Session
@@ -37,6 +38,48 @@ def open_session(testapp: Any) -> Iterator[Session]:
     request._process_response_callbacks(response)
     request._process_finished_callbacks()
     keep_cookies(testapp, request, response)
+
+
+def log_in(testapp: Any, userid: Any, **data: Any) -> None:
+    """Log a WebTest client in as the application's security policy does, and give it some data.
+
+    ::
+
+        log_in(testapp, "ada", cart=["tea"])
+        testapp.get("/account", status=200)
+    """
+    with open_session(testapp) as session:
+        headers = remember(session.request, userid)
+        session.update(data)
+    keep_cookies(testapp, session.request, Response(headerlist=headers))
+
+
+def session_of(testapp: Any) -> dict[str, Any]:
+    """Return the data of a WebTest client's session, with which nothing is done; {} if it has none.
+
+    ::
+
+        assert session_of(testapp)["cart"] == ["tea"]
+    """
+    with open_session(testapp) as session:
+        return dict(session)
+
+
+def assert_logged_in(testapp: Any, userid: Any) -> None:
+    """Fail unless the WebTest client's session is this user's."""
+    with open_session(testapp) as session:
+        owner = session.owner
+    if owner != str(userid):
+        raise AssertionError(f"the session is {owner or 'nobody'}'s, and not {userid}'s")
+
+
+def assert_no_session(testapp: Any) -> None:
+    """Fail if the WebTest client has a session, as it should not after a logout."""
+    with open_session(testapp) as session:
+        keys = sorted(session)
+        new = session.new
+    if not new:
+        raise AssertionError(f"there is a session, with the keys {keys}")
 
 
 def keep_cookies(testapp: Any, request: Any, response: Any) -> None:
