@@ -4,7 +4,6 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pyramid.interfaces import ISessionFactory
 from webtest import TestApp
 
 from pyramid_pluggable_session.loader import known_plugs
+from servers import free_port
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -156,9 +156,7 @@ def test_the_commands_exist():
 
 def test_minimal_is_served(copy, tmp_path):
     minimal = EXAMPLES / "minimal"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     text = (minimal / "development.ini").read_text()
     path = copy(text.replace("localhost:6543", f"127.0.0.1:{port}"))
     shutil.copy(minimal / "app.py", tmp_path)
@@ -169,14 +167,14 @@ def test_minimal_is_served(copy, tmp_path):
         second, _ = get(port, {"Cookie": headers["Set-Cookie"].partition(";")[0]})
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(60)
     assert (first, second) == (b"Visit number 1\n", b"Visit number 2\n")
 
 
 def get(port, headers=None):
     """Return the answer of a server that may still be starting."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers=headers or {})
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while True:
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:

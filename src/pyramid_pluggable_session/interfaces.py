@@ -77,6 +77,12 @@ class IPlugSession(Interface):
     the application as :class:`~pyramid_pluggable_session.errors.PlugUnavailable`. If the plug has a
     method ``remedy(error)``, the message ends with what it returns: a few words on what to change,
     or None.
+
+    ``psessions check`` asks two further methods, if the plug has them: ``versions()`` returns the
+    versions of server and driver (a dict of texts by name), and ``server_time()`` what time it is
+    to the server (epoch seconds), or None. They may raise whatever they like. ``stored()`` returns
+    how many records there are, and how many of them have expired (None if that takes long to find
+    out), for the progress of commands that read them all.
     """
 
     def loads(session, request):

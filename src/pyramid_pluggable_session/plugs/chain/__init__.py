@@ -139,8 +139,7 @@ class ChainPlug:
 
     def scan(self) -> Iterator[Key]:
         """Yield the authority's keys."""
-        keys: Iterator[Key] = self.authority.scan()
-        return keys
+        return Storage(self.authority, None).scan()
 
     def purge(self) -> int:
         """Purge every plug that can; return how many records the authority had."""
