@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dogpile.cache import CacheRegion, make_region
@@ -106,6 +107,10 @@ class DogpilePlug:
         key = self._key(session)
         with _failures():
             self._region().delete(key)
+
+    def versions(self) -> dict[str, str]:
+        """Return the version of dogpile.cache."""
+        return {"dogpile.cache": version("dogpile.cache")}
 
     def remedy(self, error: BaseException) -> str | None:
         """Return a few words on what to change, or None."""

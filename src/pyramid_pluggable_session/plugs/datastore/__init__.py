@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zope.interface import implementer
@@ -125,6 +126,10 @@ class DatastorePlug:
             if len(page) < _PAGE:
                 return
             where = ("__key__", ">", page[-1].key)
+
+    def versions(self) -> dict[str, str]:
+        """Return the version of the driver."""
+        return {"google-cloud-datastore": version("google-cloud-datastore")}
 
     def purge(self) -> int:
         """Delete the expired records and return how many they were."""

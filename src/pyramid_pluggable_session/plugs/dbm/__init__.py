@@ -5,6 +5,7 @@ from __future__ import annotations
 import dbm
 import math
 import os
+import platform
 import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
@@ -128,6 +129,10 @@ class DbmPlug:
             for key, record in found:
                 if expiry.is_live(record):
                     yield SessionKey(key.decode(), expiry.expires(record))
+
+    def versions(self) -> dict[str, str]:
+        """Return which of the modules it is, and Python's version, which it comes with."""
+        return {self._module.__name__: f"of Python {platform.python_version()}"}
 
     def purge(self) -> int:
         """Delete the expired records and return how many they were."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from pyramid.exceptions import ConfigurationError
@@ -121,6 +122,10 @@ class DynamodbPlug:
             if "LastEvaluatedKey" not in page:
                 return
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def versions(self) -> dict[str, str]:
+        """Return the version of the driver."""
+        return {"boto3": boto3.__version__}
 
     def purge(self) -> int:
         """Return 0: DynamoDB deletes expired records by itself."""

@@ -119,6 +119,10 @@ class LmdbPlug:
         for page in self._pages():
             yield from filter(_is_live, page)
 
+    def versions(self) -> dict[str, str]:
+        """Return the versions of LMDB and its Python package."""
+        return {"LMDB": ".".join(map(str, lmdb.version())), "lmdb": lmdb.__version__}
+
     def purge(self) -> int:
         """Delete the expired records and return how many they were."""
         return self._purge(math.inf)

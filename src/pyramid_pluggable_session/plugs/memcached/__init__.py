@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import pymemcache
 from pymemcache.exceptions import MemcacheUnknownError
 from zope.interface import implementer
 
@@ -141,6 +142,19 @@ class MemcachedPlug:
         for pool in self._pools():
             with pool.connection() as connection:
                 yield from scan(connection, self._prefix, self._timeout)
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the servers and the driver."""
+        found = set()
+        for pool in self._pools():
+            with pool.connection() as connection:
+                found.add(connection.client.version().decode("ascii", "replace"))
+        return {"memcached": " ".join(sorted(found)), "pymemcache": pymemcache.__version__}
+
+    def server_time(self) -> float:
+        """Return what time it is to the first server, in epoch seconds, to half a second."""
+        with self._pools()[0].connection() as connection:
+            return int(connection.client.stats()[b"time"]) + 0.5
 
     def purge(self) -> int:
         """Return 0: memcached deletes expired records by itself."""

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import pymongo
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from pyramid.exceptions import ConfigurationError
 from zope.interface import implementer
@@ -16,7 +17,7 @@ from ...keys import SessionKey
 from ...settings import Option, or_none, text
 from ..common_options import CONNECT_TIMEOUT, TIMEOUT, from_application
 from . import documents
-from .client import Collections, Documents, close
+from .client import CODEC, Collections, Documents, close
 from .remedies import remedy
 
 if TYPE_CHECKING:
@@ -148,6 +149,16 @@ class MongodbPlug:
             if len(page) < _PAGE:
                 return
             last = page[-1]["_id"]
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the server and the driver."""
+        info = self._collection().database.client.server_info()
+        return {"MongoDB": info["version"], "pymongo": pymongo.version}
+
+    def server_time(self) -> float:
+        """Return what time it is to the server, in epoch seconds."""
+        hello = self._collection().database.command("hello", codec_options=CODEC)
+        return int(hello["localTime"]) / 1000
 
     def purge(self) -> int:
         """Delete the expired records and return how many they were.

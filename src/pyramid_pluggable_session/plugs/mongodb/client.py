@@ -22,7 +22,7 @@ _SRV: Final = "mongodb+srv://"
 
 # Dates as what they are, milliseconds: a datetime ends with the year 9999, and whether it has a
 # time zone is up to whoever made the client.
-_CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
+CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_MS
 )
 
@@ -80,7 +80,7 @@ class Collections:
             database = client.get_default_database("sessions")
         else:
             database = client.get_database(self._database)
-        return database.get_collection(self._collection, _CODEC, ReadPreference.PRIMARY, concern)
+        return database.get_collection(self._collection, CODEC, ReadPreference.PRIMARY, concern)
 
     def _check_url(self, url: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments but for what the URL says itself: its options are pymongo's own."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import redis
 from pyramid.exceptions import ConfigurationError
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 from zope.interface import implementer
@@ -159,6 +160,21 @@ class RedisPlug:
                 session_id = key[start:].decode("ascii", "replace")
                 if is_session_id(session_id):
                     yield SessionKey(session_id, None if left is None else now + left)
+
+    def stored(self) -> tuple[int, None]:
+        """Return how many keys there are, those of others included; the expired are not known."""
+        return self._commands.count(), None
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the server and the driver."""
+        info = self._commands.ask("INFO", "server")
+        server = "valkey" if "valkey_version" in info else "redis"
+        return {server.capitalize(): info[f"{server}_version"], "redis-py": redis.__version__}
+
+    def server_time(self) -> float:
+        """Return what time it is to the server, in epoch seconds."""
+        seconds, microseconds = self._commands.ask("TIME")
+        return float(seconds + microseconds / 1_000_000)
 
     def purge(self) -> int:
         """Return 0: the server deletes expired records by itself."""

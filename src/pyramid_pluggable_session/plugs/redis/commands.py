@@ -64,6 +64,16 @@ class Commands:
         }
         return pool.connection_class(**{**kwargs, "protocol": 3})
 
+    def count(self) -> int:
+        """Return how many keys there are, whatever their names."""
+        with self._turn():
+            return sum(node.dbsize() for node in _primaries(self._client()))
+
+    def ask(self, *command: Any) -> Any:
+        """Return what a server, of a cluster one of the primaries, answers about itself."""
+        with self._turn():
+            return _primaries(self._client())[0].execute_command(*command)
+
     def pages(self, pattern: str) -> Iterator[dict[bytes, float | None]]:
         """Yield the keys that match, in pages, each with the seconds left to it, None for ever."""
         with self._turn():

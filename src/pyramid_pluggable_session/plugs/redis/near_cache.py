@@ -40,6 +40,8 @@ class CachedCommands:
     def __init__(self, commands: Commands, size: int, prefix: str) -> None:
         self._commands = commands
         self.pages = commands.pages
+        self.ask = commands.ask
+        self.count = commands.count
         self._near = PerProcess(lambda: NearCache(size, prefix, commands.listener))
         weakref.finalize(self, _stop, self._near)
 

@@ -25,7 +25,7 @@ from . import remedies
 from .database import Database
 from .dialects import statements
 from .engine import make_engine, parse_url
-from .execution import execute
+from .execution import execute, versions
 from .options import OPTIONS
 from .table import ddl, sessions_table
 
@@ -135,6 +135,14 @@ class SqlalchemyPlug:
             for session_id, expires_at in rows:
                 yield SessionKey(session_id, expires_at)
             after = rows[-1][0]
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the server and the driver."""
+        return self._database.repeatable(versions)
+
+    def server_time(self) -> float | None:
+        """Return what time it is to the server, in epoch seconds; None if it is not known."""
+        return self._database.repeatable(self._statements.server_time)
 
     def purge(self) -> int:
         """Delete the expired records and return how many they were."""

@@ -92,6 +92,10 @@ class Statements:
         """Return how many bytes a statement can have, if the server has a limit."""
         return None
 
+    def server_time(self, connection: Connection) -> float | None:
+        """Return what time it is to the server, in epoch seconds; None if it is not known."""
+        return None
+
 
 class OnConflict(Statements):
     """SQLite's: an INSERT that can overwrite, under a condition if need be."""
@@ -135,6 +139,10 @@ class Postgresql(OnConflict):
         """Delete at most a page of expired records; return how many."""
         return execute(connection, self.purge_unlocked, values).rowcount
 
+    def server_time(self, connection: Connection) -> float:
+        """Return what time it is to the server, in epoch seconds."""
+        return float(connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())")))
+
 
 class Mysql(Statements):
     """MySQL's and MariaDB's."""
@@ -158,6 +166,10 @@ class Mysql(Statements):
     def packet_limit(self, connection: Connection) -> int | None:
         """Return how many bytes a statement can have."""
         return int(connection.scalar(text("SELECT @@max_allowed_packet")))
+
+    def server_time(self, connection: Connection) -> float:
+        """Return what time it is to the server, in epoch seconds."""
+        return float(connection.scalar(text("SELECT unix_timestamp(now(6))")))
 
 
 class Oracle(Statements):

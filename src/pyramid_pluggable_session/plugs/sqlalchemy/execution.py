@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import sqlalchemy
 from sqlalchemy import Connection, CursorResult, Executable
 from sqlalchemy.exc import DBAPIError
 
@@ -29,6 +30,22 @@ def execute(connection: Connection, statement: Executable, values: Values) -> Cu
 def is_too_large(error: DBAPIError) -> bool:
     """Tell whether the server says that the statement is too large."""
     return _TOO_LARGE in _codes(error)
+
+
+def versions(connection: Connection) -> dict[str, str]:
+    """Return the versions of the server, the driver and SQLAlchemy, as far as they are known."""
+    dialect = connection.dialect
+    mariadb = getattr(dialect, "is_mariadb", False)
+    found = {
+        "MariaDB" if mariadb else dialect.name: getattr(dialect, "server_version_info", None),
+        dialect.driver: getattr(dialect.loaded_dbapi, "__version__", None),
+        "SQLAlchemy": sqlalchemy.__version__,
+    }
+    return {name: _dotted(version) for name, version in found.items() if version}
+
+
+def _dotted(version: Any) -> str:
+    return version if isinstance(version, str) else ".".join(map(str, version))
 
 
 def _codes(error: DBAPIError) -> set[Any]:

@@ -42,6 +42,8 @@ _SCAN = """
     SELECT id, expires FROM sessions WHERE id > ? AND (expires IS NULL OR expires > ?)
     ORDER BY id LIMIT 500
 """
+_STORED = "SELECT count(*) FROM sessions"
+_EXPIRED = "SELECT count(*) FROM sessions WHERE expires <= ?"
 _PURGE = """
     DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE expires <= ? LIMIT 500)
 """
@@ -145,6 +147,17 @@ class SqlitePlug:
             for session_id, expires_at in rows:
                 yield SessionKey(session_id, expires_at)
             last = rows[-1][0]
+
+    def stored(self) -> tuple[int, int]:
+        """Return how many records there are, and how many of them have expired."""
+        with self._pool.connection() as connection:
+            (stored,) = connection.execute(_STORED).fetchone()
+            (expired,) = connection.execute(_EXPIRED, (clock.now(),)).fetchone()
+        return stored, expired
+
+    def versions(self) -> dict[str, str]:
+        """Return the version of SQLite."""
+        return {"SQLite": sqlite3.sqlite_version}
 
     def purge(self) -> int:
         """Delete the expired records and return how many they were."""
