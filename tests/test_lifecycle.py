@@ -597,13 +597,14 @@ class TestTheEndOfARequest:
         client.data()
         client.do(lambda session: session.invalidate())
         app.client("garbage").data()
-        told = [(e.handle != "", e.plug, [each.name for each in e.operations]) for e in closed]
+        told = [(e.handle != "", e.stored, [each.name for each in e.operations]) for e in closed]
         assert told == [
-            (True, "memory", ["swap"]),
-            (True, "memory", ["loads"]),
-            (False, "memory", ["loads", "clear"]),
-            (False, "memory", []),
+            (True, True, ["swap"]),
+            (True, False, ["loads"]),
+            (False, False, ["loads", "clear"]),
+            (False, False, []),
         ]
+        assert {each.plug for each in closed} == {"memory"}
 
     def test_is_told_of_an_outage(self, app, closed):
         client = app.client()

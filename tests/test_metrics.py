@@ -163,6 +163,11 @@ class TestOperations:
         assert app.points("operation.size") == {("memory", "swap"): 1}
         assert app.points("saves") == {("memory",): 1}
 
+    def test_errors_at_the_first_look(self, app, client):
+        app.plug.error = REFUSED
+        client.do(dict, status=503)
+        assert app.points("operation.duration")["memory", "loads", "ConnectionRefusedError"] == 1
+
     def test_what_was_not_tried_took_no_time(self, app, client, monkeypatch):
         monkeypatch.setattr("pyramid_pluggable_session.breaker.SLOW", 0.0)
         monkeypatch.setattr("pyramid_pluggable_session.breaker.PAUSE", 600.0)

@@ -86,11 +86,12 @@ class SessionClosed:
 
     It comes last, once for each such request, whatever became of the session. It is no
     :class:`SessionEvent`: nothing need have happened. ``handle`` is empty for a new session that
-    was not stored, ``plug`` is the name of the storage, and ``operations`` is what was done to it
-    for this request, oldest first.
+    was not stored, ``stored`` tells whether this request has stored the session, ``plug`` is the
+    name of the storage, and ``operations`` is what was done to it for this request, oldest first.
     """
 
     request: Any
     handle: str
+    stored: bool
     plug: str
     operations: tuple[Operation, ...]

@@ -19,7 +19,6 @@ from .interfaces import IPlugSession
 from .logs import PlugLog, label
 from .plugs.chain import ChainPlug
 from .storage import NOT_TRIED, Operation, describe
-from .store import Outcome
 
 try:
     from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
@@ -97,7 +96,7 @@ def _measure_operations(config: Any, meter: Meter) -> None:
     def close(event: events.SessionClosed) -> None:
         for operation in event.operations:
             measure(event.plug, operation)
-        if event.request.session.visit.outcome is Outcome.STORED:
+        if event.stored:
             saves.add(1, {_PLUG: event.plug})
 
     config.add_subscriber(close, events.SessionClosed)

@@ -189,10 +189,11 @@ class Visit:
     def close(self) -> None:
         """Note that the last moment to save is over."""
         self.closed = True
-        stored = self._stored is not None or self.outcome is Outcome.STORED
+        stored = self.outcome is Outcome.STORED
         self.notify(
             events.SessionClosed,
-            handle(self.session_id) if stored else "",
+            handle(self.session_id) if stored or self._stored is not None else "",
+            stored,
             describe(self._storage.plug),
             self.operations,
         )
