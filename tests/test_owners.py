@@ -491,7 +491,7 @@ class TestTheOwner:
 class TestOtherStorages:
     @pytest.mark.parametrize("plug", [PlainPlug(), "cookie"])
     def test_remember_the_owner_and_say_that_they_have_no_list(self, plug):
-        site = Site(plug=plug)
+        site = Site(plug=plug, on_max_sessions="refuse")  # without a limit that says nothing
         client = site.login()
         assert is_user(client)
         with pytest.raises(SessionError, match="cannot compare and swap"):

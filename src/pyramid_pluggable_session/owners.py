@@ -92,7 +92,11 @@ def check_room(request: Any, userid: Any) -> None:
     So that the view that logs him in can say so. It is looked at again when the session is stored.
     """
     factory = request.registry.queryUtility(ISessionFactory)
-    if isinstance(factory, SessionFactory) and factory.options["on_max_sessions"] == "refuse":
+    if (
+        isinstance(factory, SessionFactory)
+        and factory.options["max_sessions"] is not None
+        and factory.options["on_max_sessions"] == "refuse"
+    ):
         _owners_of(request, userid).check_room(spare=request.session.session_id)
 
 
