@@ -74,7 +74,8 @@ class PlugLog:
         # No error yet: requests may well do without this storage. Those that cannot say so.
         log.warning(
             "an outage of the session storage %s begins: %s",
-            *(plug, error),
+            # Not the error itself: a handler that keeps lines would keep what its traceback holds.
+            *(plug, str(error)),
             extra=fields("outage_began", plug=plug, operation=operation, error=str(error)),
         )
 
@@ -104,13 +105,19 @@ class PlugLog:
     def request_failed(self, error: Exception) -> None:
         """Say that a request is answered with 503."""
         self._limited.write(
-            logging.ERROR, "request_failed", "", "%s", error, traceback_of=error, error=str(error)
+            logging.ERROR,
+            "request_failed",
+            "",
+            "%s",
+            str(error),
+            traceback_of=error,
+            error=str(error),
         )
 
     def goes_on(self, without: str, error: Exception) -> None:
         """Say that a request goes on without its session, or without saving it."""
         text = f"going on without {without}: %s"
-        self._limited.write(logging.ERROR, "went_on", without, text, error, error=str(error))
+        self._limited.write(logging.ERROR, "went_on", without, text, str(error), error=str(error))
 
     def refused_cookie(self, reason: str) -> None:
         """Say that a cookie was refused. Anybody may send any, so that is no warning."""

@@ -113,8 +113,9 @@ class Storage:
             remedy = getattr(self.plug, "remedy", None)
             if remedy is not None and (advice := remedy(error)):
                 message += f" ({advice})"
-            cause = error if _made_safe(error) else None
-            raise self._unavailable(message, name) from cause
+            # Not by way of a variable: what the error's traceback holds would stay until the next
+            # garbage collection, a database's lock perhaps.
+            raise self._unavailable(message, name) from (error if _made_safe(error) else None)
         finally:
             seconds = time.perf_counter() - started
             self.operations.append(Operation(name, size, seconds, failed_with))

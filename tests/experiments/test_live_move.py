@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import random
+import secrets
 import subprocess
 import sys
 import threading
@@ -196,9 +197,11 @@ def test_migration(experiment, tmp_path, running, missing, capsys):
     for module in ("waitress", "pyramid_jinja2"):
         if importlib.util.find_spec(module) is None:
             missing(f"{module} is not installed")
-    path = [f"sqlite:///{tmp_path}/sessions.db", running("valkey").url]
+    # The servers are those of other tests as well, and what these left is not to be found.
+    own = secrets.token_hex(4)
+    path = [f"sqlite:///{tmp_path}/sessions.db", f"{running('valkey').url}?prefix={own}:"]
     if experiment.long:
-        path.append(running("postgresql").url)
+        path.append(f"{running('postgresql').url}?table=moved_{own}")
     experiment.storage = "sqlite, valkey" + (", postgresql" if experiment.long else "")
     seconds = AT_EACH_STEP[experiment.long]
     report = Report()
