@@ -225,6 +225,20 @@ class TestALoginThatMeetsALogout:
         assert client.data() == {}
 
 
+class TestChain:
+    @pytest.mark.parametrize("ends", [end_owner, lambda request, user: end_other_sessions(request)])
+    def test_a_copy_of_the_index_hides_no_login(self, tmp_path, ends):
+        authority = f"sqlite:///{tmp_path}/sessions.db"
+        settings = {"pluggable_session.chain.plugs": f"memory\n{authority}"}
+        one, two = (Site(plug="chain", settings=settings) for _ in range(2))
+        here = one.login()
+        assert one.handles() == handles_of(here)
+        late = two.login()
+        one.call(ends, "ada", client=here)
+        site = Site(plug=authority)
+        assert site.client(late.cookie).data() == {}
+
+
 class TestTime:
     def test_a_session_in_use_stays_listed(self, clock):
         site = Site(timeout=600, device_details="address user_agent")
@@ -265,6 +279,16 @@ class TestTime:
             site.login()
         site.plug.purge()
         assert len(list(site.plug.scan())) < 12
+
+    def test_of_pages_that_never_expire_nothing_is_left(self, monkeypatch):
+        monkeypatch.setattr(owner_index, "PAGE", 3)
+        site = Site(timeout=None)
+        for _ in range(10):
+            site.login()
+        assert len(list(site.plug.scan())) == 10 + 1 + 3
+        assert site.call(end_owner, "ada") == 10
+        kinds = [site.plug.loads(key, None)[1] for key in site.plug.scan()]
+        assert (kinds.count(Kind.OWNER), kinds.count(Kind.SESSION)) == (1, 0)
 
     def test_idle_and_old_sessions_are_not_listed(self, clock):
         site = Site(timeout=600, lifetime=1000)

@@ -92,7 +92,11 @@ class OwnerIndex:
         self._change(with_entry)
 
     def drop(self, session_ids: set[str]) -> None:
-        """List these sessions no more, and no page of which all are gone."""
+        """List these sessions no more, and no page of which all are gone.
+
+        It is written even if that changes nothing: then what is read next is what is stored, and
+        no copy, as a chain has them.
+        """
 
         def without(index: _Index) -> _Index:
             entries = [each for each in index.entries if each.session_id not in session_ids]
@@ -116,8 +120,12 @@ class OwnerIndex:
             if len(entries) > PAGE:
                 written = self._write_page(entries[:-1])
                 entries, pages = entries[-1:], [*pages, written]
+            if index.sealed is None and not entries:
+                return
             content = [_plain(entries), _plain(pages)]
             if self._swap(self.index_id, index.sealed, content, [*entries, *pages]):
+                for page in {*index.pages} - {*pages}:
+                    self._storage.clear(SessionKey(page.page_id, None))
                 return
             if written is not None:
                 self._storage.clear(SessionKey(written.page_id, None))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from . import clock, events
@@ -121,19 +121,23 @@ class Owners:
         """
         session = self._request.session
         ended = 0
-        gone = set()
-        for entry, stored, may_come in self._listed():
-            session_id = entry.session_id
-            if session_id == spare or (only is not None and handle(session_id) != only):
-                continue
-            if stored is not None and session_id == session.session_id:
-                session.invalidate()
-            elif stored is not None or may_come:
-                self._end(session_id, "owner")
-            ended += stored is not None
-            gone.add(session_id)
-        if gone:
-            self._index.drop(gone)
+        seen: set[str] = set()
+        # What is read first may be a copy, in front of a chain; once written, it is not.
+        for attempt in range(2):
+            gone = set()
+            for entry, stored, may_come in self._listed(seen):
+                session_id = entry.session_id
+                seen.add(session_id)
+                if session_id == spare or (only is not None and handle(session_id) != only):
+                    continue
+                if stored is not None and session_id == session.session_id:
+                    session.invalidate()
+                elif stored is not None or may_come:
+                    self._end(session_id, "owner")
+                ended += stored is not None
+                gone.add(session_id)
+            if gone or attempt == 0:
+                self._index.drop(gone)
         return ended
 
     def check_room(self, spare: str) -> None:
@@ -150,10 +154,10 @@ class Owners:
             f"{self._limit}"
         )
 
-    def _listed(self) -> Iterator[tuple[Entry, Stored | None, bool]]:
+    def _listed(self, but_for: Collection[str] = ()) -> Iterator[tuple[Entry, Stored | None, bool]]:
         """Yield what is listed: with the session, or whether one that is not there may come yet."""
         now = clock.now()
-        for entry in self._index.entries():
+        for entry in [each for each in self._index.entries() if each.session_id not in but_for]:
             stored = self._live_session(entry.session_id, now)
             yield entry, stored, stored is None and now < entry.since + _MAY_COME_FOR
 
