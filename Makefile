@@ -7,7 +7,7 @@ PORT ?=
 ARGS ?=
 COVERAGE_AT_LEAST ?= 100
 # Many tests wait for something. Those of one file stay together, as they share their servers.
-PARALLEL ?= --numprocesses 3 --dist loadfile
+PARALLEL ?= --numprocesses 4 --dist loadfile
 
 # What the tests drive as a person or an application would: the program and its Debian package.
 # A test whose program is missing is skipped; REQUIRE_SERVERS=1 makes it fail.

@@ -40,7 +40,7 @@ def tests(session: nox.Session, pyramid: str) -> None:
         "python",
         "-m",
         "pytest",
-        *("--numprocesses", "3", "--dist", "loadfile"),
+        *("--numprocesses", "4", "--dist", "loadfile"),
         *("-m", "not soak and not slow and not browser"),
         *session.posargs,
     )
