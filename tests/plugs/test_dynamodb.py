@@ -1,8 +1,7 @@
 import contextlib
-import datetime
 import gc
-import ipaddress
 import os
+import pathlib
 import threading
 import time
 import uuid
@@ -10,13 +9,11 @@ import uuid
 import boto3
 import pytest
 from botocore.config import Config
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
 from apps import App
+from certificates import certificate
 from proxies import forward, hang_up, reply
 from pyramid_pluggable_session import clock
 from pyramid_pluggable_session.errors import PlugUnavailable, SessionTooLarge
@@ -635,44 +632,21 @@ class TestFailures:
 
 
 @pytest.fixture
-def certificate(tmp_path):
-    """Return the path of a certificate for 127.0.0.1, with its key, that nobody trusts."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+def untrusted(tmp_path):
+    """Return the path of a certificate with its key that nobody trusts."""
     path = tmp_path / "certificate.pem"
-    path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    path.write_text("".join(pathlib.Path(each).read_text() for each in certificate(tmp_path)))
     return path
 
 
 class TestTls:
-    def test_certificate(self, make_plug, server, certificate, monkeypatch):
-        with servers.Relay(server, certificate) as relay:
+    def test_certificate(self, make_plug, server, untrusted, monkeypatch):
+        with servers.Relay(server, untrusted) as relay:
             message = unavailable(make_plug(endpoint_url=relay.endpoint_url))
             assert "CERTIFICATE_VERIFY_FAILED" in message
             assert "AWS_CA_BUNDLE" in message
             assert relay.taken() == []
-            monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(untrusted))
             plug, key = make_plug(endpoint_url=relay.endpoint_url), session_key()
             plug.dumps(key, None, b"record")
             assert plug.loads(key, None) == b"record"

@@ -1,5 +1,4 @@
 import contextlib
-import datetime
 import gc
 import http.server
 import itertools
@@ -16,6 +15,7 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
 from apps import App
+from certificates import certificate
 from proxies import NONE, Fault, Proxy
 from pyramid_pluggable_session import clock, loader, storage
 from pyramid_pluggable_session.errors import PlugUnavailable, SessionTooLarge
@@ -956,47 +956,14 @@ class TestScan:
 
 
 @pytest.fixture(scope="session")
-def certificate(tmp_path_factory):
-    """Return the files of a certificate for 127.0.0.1 and of its key."""
-    x509 = pytest.importorskip("cryptography.x509")
-    import ipaddress
-
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "memcached of the tests")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("certificate")
-    (folder / "cert.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return str(folder / "cert.pem"), str(folder / "key.pem")
+def tls_files(tmp_path_factory):
+    return certificate(tmp_path_factory.mktemp("certificate"))
 
 
 class TestTls:
     @pytest.fixture
-    def secured(self, start, certificate, missing):
-        chain, key = certificate
+    def secured(self, start, tls_files, missing):
+        chain, key = tls_files
         try:
             server = start("-Z", "-o", f"ssl_chain_cert={chain},ssl_key={key}")
         except RuntimeError as error:
@@ -1006,8 +973,8 @@ class TestTls:
         yield server
         server.stop()
 
-    def test_spoken(self, secured, certificate):
-        plug = MemcachedPlug(url=secured.url, tls=True, tls_ca_file=certificate[0])
+    def test_spoken(self, secured, tls_files):
+        plug = MemcachedPlug(url=secured.url, tls=True, tls_ca_file=tls_files[0])
         key = session_key()
         plug.dumps(key, None, b"r" * 500_000)
         assert plug.loads(key, None) == b"r" * 500_000
@@ -1022,19 +989,19 @@ class TestTls:
         message = failure(MemcachedPlug(url=secured.url, tls=True))
         assert "set pluggable_session.memcached.tls_ca_file to the authority" in message
 
-    def test_wrong_name(self, secured, certificate):
+    def test_wrong_name(self, secured, tls_files):
         url = f"memcached://localhost:{secured.port}"
-        message = failure(MemcachedPlug(url=url, tls=True, tls_ca_file=certificate[0]))
+        message = failure(MemcachedPlug(url=url, tls=True, tls_ca_file=tls_files[0]))
         assert "has the host name that is in it" in message
 
     def test_not_spoken_by_us(self, secured):
         message = failure(MemcachedPlug(url=secured.url, timeout=2))
         assert "if the server speaks TLS, set pluggable_session.memcached.tls = true" in message
 
-    def test_not_spoken_by_the_server(self, server, certificate):
+    def test_not_spoken_by_the_server(self, server, tls_files):
         message = failure(
             MemcachedPlug(
-                url=server.url, tls=True, tls_ca_file=certificate[0], timeout=1, connect_timeout=1
+                url=server.url, tls=True, tls_ca_file=tls_files[0], timeout=1, connect_timeout=1
             )
         )
         assert "pluggable_session.memcached" in message

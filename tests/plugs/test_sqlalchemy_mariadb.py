@@ -1,11 +1,11 @@
 import gc
-import threading
 
 import pytest
 import sqlalchemy
 from pyramid.exceptions import ConfigurationError
-from sqlalchemy_tools import certificate, failure, other_server, plugs
+from sqlalchemy_tools import failure, other_server, plugs, swap_that_is_cut_off
 
+from certificates import certificate
 from proxies import Proxy
 from pyramid_pluggable_session.errors import SessionTooLarge
 from pyramid_pluggable_session.loader import make_plug as load_plug
@@ -134,25 +134,13 @@ class TestConnections:
         wait_for(lambda: mariadb.execute(updating))
 
     def test_dropped_in_the_middle(self, mariadb, make):
-        plug, key = make(), session_key()
-        plug.dumps(key, None, b"record")
-        errors = []
-
-        def swap():
-            try:
-                plug.swap(key, None, b"record", b"other")
-            except plug.outages as error:
-                errors.append(error)
-
-        with self.lock(mariadb, plug, key):
-            thread = threading.Thread(target=swap)
-            thread.start()
-            self.wait_for_update(mariadb)
-            self.terminate(mariadb)
-            thread.join(30)
-        assert len(errors) == 1, "a swap is not repeated"
-        assert plug.loads(key, None) == b"record"
-        assert plug.swap(key, None, b"record", b"other")
+        plug = make()
+        swap_that_is_cut_off(
+            plug,
+            lambda key: self.lock(mariadb, plug, key),
+            lambda: self.wait_for_update(mariadb),
+            lambda: self.terminate(mariadb),
+        )
 
     @pytest.mark.parametrize("operation", ["loads", "dumps"])
     @again_if_slow(3)

@@ -9,8 +9,9 @@ import psycopg
 import pytest
 import sqlalchemy
 from pyramid.exceptions import ConfigurationError
-from sqlalchemy_tools import certificate, failure, other_server, plugs
+from sqlalchemy_tools import failure, other_server, plugs, swap_that_is_cut_off
 
+from certificates import certificate
 from proxies import Proxy
 from pyramid_pluggable_session.keys import SessionKey
 from pyramid_pluggable_session.loader import make_plug as load_plug
@@ -182,26 +183,13 @@ class TestConnections:
             assert plug.swap(key, None, b"other", b"third")
 
     def test_dropped_in_the_middle(self, postgresql, make):
-        # The row is locked, so both wait; then their connections are taken away.
-        plug, key = make(), session_key()
-        plug.dumps(key, None, b"record")
-        errors = []
-
-        def swap():
-            try:
-                plug.swap(key, None, b"record", b"other")
-            except plug.outages as error:
-                errors.append(error)
-
-        with self.lock(postgresql, plug, key):
-            thread = threading.Thread(target=swap)
-            thread.start()
-            self.wait_for_update(postgresql)
-            self.terminate(postgresql)
-            thread.join(30)
-        assert len(errors) == 1, "a swap is not repeated"
-        assert plug.loads(key, None) == b"record"
-        assert plug.swap(key, None, b"record", b"other")
+        plug = make()
+        swap_that_is_cut_off(
+            plug,
+            lambda key: self.lock(postgresql, plug, key),
+            lambda: self.wait_for_update(postgresql),
+            lambda: self.terminate(postgresql),
+        )
 
     def lock(self, postgresql, plug, key):
         connection = psycopg.connect(
