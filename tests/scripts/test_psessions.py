@@ -306,7 +306,9 @@ class TestOutput:
                 assert len(line) <= columns or len(line.split()[-1]) > columns // 2, line
 
     def test_nothing_is_left_open(self, site):
-        done = site.program("list", env={"PYTHONWARNINGS": "error::ResourceWarning"})
+        # Pyramid imports what setuptools warns of.
+        warnings = "error::ResourceWarning,ignore::UserWarning"
+        done = site.program("list", env={"PYTHONWARNINGS": warnings})
         assert done.stderr == b"No sessions.\n"
 
 
