@@ -320,6 +320,13 @@ def test_every_command_is_there():
     assert there == set(psessions.COMMANDS)
 
 
+def test_a_secret_can_be_had_for_an_application_that_has_none(tmp_path, capsys):
+    ini = tmp_path / "development.ini"
+    ini.write_text("[app:main]\nuse = call:nowhere:main\n")
+    assert psessions.main([str(ini), "secret"]) == 0
+    assert len(capsys.readouterr().out.strip()) >= 64
+
+
 def test_secret(site, capsys):
     assert site.run("secret") == 0
     first = capsys.readouterr().out.strip()

@@ -38,7 +38,8 @@ COMMANDS: Final = (
     "rekey",
     "secret",
 )
-"""Each is a module ``commands.<name>_`` with ``HELP``, ``EXAMPLES``, ``configure``, ``run``."""
+"""Each is a module ``commands.<name>_`` with ``HELP``, ``EXAMPLES``, ``configure``, ``run``, and
+``NEEDS_APPLICATION`` if it does not."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,9 +100,14 @@ class _Formatter(argparse.HelpFormatter):
 
 
 def _run(args: argparse.Namespace, output: Output) -> int:
+    command = _command(args.command)
+    code: int
     try:
+        if not getattr(command, "NEEDS_APPLICATION", True):
+            code = command.run(output, args)
+            return code
         with Context.open(args.ini, output) as context:
-            code: int = _command(args.command).run(context, args)
+            code = command.run(context, args)
             return code
     except (UsageError, ConfigurationError) as error:
         return _fail(WRONG, str(error))

@@ -6,10 +6,12 @@ import argparse
 import secrets
 from typing import Final
 
-from ..context import Context
+from ..output import Output
 
 HELP: Final = "make a secret for pluggable_session.secret"
 EXAMPLES: Final = ("production.ini secret",)
+NEEDS_APPLICATION: Final = False
+"""Without a secret there is none."""
 
 _BYTES = 48
 
@@ -18,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: none."""
 
 
-def run(context: Context, args: argparse.Namespace) -> int:
+def run(output: Output, args: argparse.Namespace) -> int:
     """Print a new secret."""
-    context.output.line(secrets.token_urlsafe(_BYTES))
+    output.line(secrets.token_urlsafe(_BYTES))
     return 0
