@@ -505,6 +505,15 @@ class TestTheOwner:
         assert client.do(lambda s: (s.owner, s["b"])).result == ("eve", 2)
         assert site.handles("eve") == handles_of(client)
 
+    def test_that_was_another_one_cannot_end_it(self):
+        site = Site()
+        client = site.login("ada")
+        client.do(lambda session: setattr(session, "owner", "bob"))
+        assert site.devices("ada") == []
+        assert site.call(end_owner, "ada") == 0
+        assert is_user(client, "bob")
+        assert site.call(end_owner, "bob") == 1
+
     def test_of_nobody_no_session_can_be_ended(self):
         site = Site()
         assert site.call(end_other_sessions) == 0

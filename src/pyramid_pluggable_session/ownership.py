@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from . import clock, events
 from .errors import TooManySessions
@@ -44,6 +44,19 @@ def owner_text(userid: Any) -> str | None:
             f"{_LONGEST_OWNER} bytes"
         )
     return text
+
+
+class _Listed(NamedTuple):
+    """What is behind an entry of the index.
+
+    ``stored`` is the session if it is alive and the owner's. ``may_come`` is true if nothing is
+    there and the session may be about to be stored; ``settled``, if the entry is too old for that.
+    """
+
+    entry: Entry
+    stored: Stored | None
+    may_come: bool
+    settled: bool
 
 
 class Owners:
@@ -105,10 +118,10 @@ class Owners:
         """Return what is listed and alive, oldest first. What is over is listed no more."""
         live = []
         over = set()
-        for entry, stored, may_come in self._listed():
+        for entry, stored, _, settled in self._listed():
             if stored is not None:
                 live.append((entry, stored))
-            elif not may_come:
+            elif settled:
                 over.add(entry.session_id)
         if over:
             self._index.drop(over)
@@ -125,7 +138,7 @@ class Owners:
         # What is read first may be a copy, in front of a chain; once written, it is not.
         for attempt in range(2):
             gone = set()
-            for entry, stored, may_come in self._listed(seen):
+            for entry, stored, may_come, settled in self._listed(seen):
                 session_id = entry.session_id
                 seen.add(session_id)
                 if session_id == spare or (only is not None and handle(session_id) != only):
@@ -134,6 +147,8 @@ class Owners:
                     session.invalidate()
                 elif stored is not None or may_come:
                     self._end(session_id, "owner")
+                elif not settled:
+                    continue
                 ended += stored is not None
                 gone.add(session_id)
             if gone or attempt == 0:
@@ -154,25 +169,22 @@ class Owners:
             f"{self._limit}"
         )
 
-    def _listed(self, but_for: Collection[str] = ()) -> Iterator[tuple[Entry, Stored | None, bool]]:
-        """Yield what is listed: with the session, or whether one that is not there may come yet."""
+    def _listed(self, but_for: Collection[str] = ()) -> Iterator[_Listed]:
         now = clock.now()
         for entry in [each for each in self._index.entries() if each.session_id not in but_for]:
-            stored = self._live_session(entry.session_id, now)
-            yield entry, stored, stored is None and now < entry.since + _MAY_COME_FOR
+            settled = now >= entry.since + _MAY_COME_FOR
+            try:
+                found = self.store.load(self._storage, entry.session_id)
+            except Unreadable:
+                yield _Listed(entry, None, False, settled)
+                continue
+            stored = None
+            if isinstance(found, Stored) and self._is_alive_and_his(found.meta, now):
+                stored = found
+            yield _Listed(entry, stored, found is None and not settled, settled)
 
-    def _live_session(self, session_id: str, now: float) -> Stored | None:
-        try:
-            stored = self.store.load(self._storage, session_id)
-        except Unreadable:
-            return None
-        if (
-            isinstance(stored, Stored)
-            and stored.meta.owner == self._owner
-            and self.store.lifetimes.ended(stored.meta, now) is None
-        ):
-            return stored
-        return None
+    def _is_alive_and_his(self, meta: Meta, now: float) -> bool:
+        return meta.owner == self._owner and self.store.lifetimes.ended(meta, now) is None
 
     def _end(self, session_id: str, reason: events.EndReason) -> None:
         self.store.end(self._storage, session_id)
