@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 import time
 from urllib.parse import urlencode
 
@@ -63,3 +64,11 @@ def again_if_slow(seconds, times=5):
         return run
 
     return decorate
+
+
+def wait_for_purges():
+    """Wait until no purge is under way in a thread."""
+    for thread in threading.enumerate():
+        if thread.name == "pluggable_session-purge":
+            thread.join(PATIENCE)
+            assert not thread.is_alive()

@@ -17,7 +17,6 @@ comes to, all times being true ones:
 from __future__ import annotations
 
 import random
-import threading
 import time
 
 import pytest
@@ -28,6 +27,7 @@ from pyramid_pluggable_session.events import SessionRejected
 from pyramid_pluggable_session.interfaces import IPlugSession
 from pyramid_pluggable_session.store import GRACE
 from pyramid_pluggable_session.testing import FakeClock
+from timing import wait_for_purges
 
 TIMEOUT, LIFETIME = 1200, 7200
 REISSUE = TIMEOUT / 10
@@ -231,9 +231,7 @@ class TestAMistakeThatIsSetRight:
         time.sleep(0.005)
         with at:
             at.app.client().do(lambda session: session.update(number=2))
-            for thread in threading.enumerate():
-                if thread.name == "pluggable_session-purge":
-                    thread.join()
+            wait_for_purges()
         at.offset = 0
         assert at.read(cookie) == {"number": 1}
 

@@ -15,7 +15,7 @@ from pyramid_pluggable_session.keys import SessionKey, new_session_id
 from pyramid_pluggable_session.plugs import locking
 from pyramid_pluggable_session.plugs.dbm import DbmPlug, dumb_rollback
 from pyramid_pluggable_session.testing import PlugContract, session_key
-from timing import PATIENCE
+from timing import PATIENCE, wait_for_purges
 
 NOBODY = 65534
 HAS_SQLITE3 = importlib.util.find_spec("dbm.sqlite3") is not None
@@ -392,9 +392,7 @@ class TestPurge:
                     break
             assert time.monotonic() < until
             time.sleep(0.01)
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread():
-                thread.join(10)
+        wait_for_purges()
 
 
 def test_dumb_has_the_class_that_is_used():

@@ -6,7 +6,7 @@ import pytest
 
 from pyramid_pluggable_session.plugs import housekeeping
 from pyramid_pluggable_session.plugs.housekeeping import Housekeeping
-from timing import PATIENCE, wait_for
+from timing import PATIENCE, wait_for, wait_for_purges
 
 
 @pytest.fixture
@@ -19,20 +19,13 @@ def due(monkeypatch):
         return keeper
 
     yield make
-    wait_for_runs()
-
-
-def wait_for_runs():
-    for thread in threading.enumerate():
-        if thread.name == "pluggable_session-purge":
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
+    wait_for_purges()
 
 
 def test_runs_in_a_thread_that_the_end_of_the_process_waits_for(due):
     threads = []
     due().after_write(lambda until: threads.append(threading.current_thread()))
-    wait_for_runs()
+    wait_for_purges()
     assert len(threads) == 1
     assert threads[0] is not threading.current_thread()
     assert not threads[0].daemon
@@ -41,7 +34,7 @@ def test_runs_in_a_thread_that_the_end_of_the_process_waits_for(due):
 def test_a_run_is_told_when_to_stop(due):
     ends, now = [], time.monotonic()
     due().after_write(ends.append)
-    wait_for_runs()
+    wait_for_purges()
     assert now < ends[0] <= time.monotonic() + housekeeping.RUN_SECONDS
     assert housekeeping.RUN_SECONDS <= 1
 
@@ -50,7 +43,7 @@ def test_once_in_an_interval(due):
     runs, keeper = [], due(1000.0)
     for _ in range(20):
         keeper.after_write(runs.append)
-        wait_for_runs()
+        wait_for_purges()
     assert len(runs) == 1
     assert 700 < keeper._due - time.monotonic() < 1300
 
@@ -59,7 +52,7 @@ def test_not_before_it_is_due():
     runs, keeper = [], Housekeeping(1000.0)
     keeper._due = time.monotonic() + 100
     keeper.after_write(runs.append)
-    wait_for_runs()
+    wait_for_purges()
     assert runs == []
 
 
@@ -73,7 +66,7 @@ def test_processes_started_together_are_due_at_different_moments():
 def test_never(due, interval):
     runs = []
     due(interval).after_write(runs.append)
-    wait_for_runs()
+    wait_for_purges()
     assert runs == []
 
 
@@ -90,10 +83,10 @@ def test_one_at_a_time(due):
     wait_for(lambda: runs)
     assert len(runs) == 1
     release.set()
-    wait_for_runs()
+    wait_for_purges()
     time.sleep(0.002)
     keeper.after_write(purge)
-    wait_for_runs()
+    wait_for_purges()
     assert len(runs) == 2
 
 
@@ -104,13 +97,13 @@ def test_errors_are_logged_without_what_they_say(due, caplog):
     keeper = due(0.0001)
     with caplog.at_level(logging.WARNING, "pyramid_pluggable_session"):
         keeper.after_write(purge)
-        wait_for_runs()
+        wait_for_purges()
     assert "OSError" in caplog.text
     assert "ab" * 32 not in caplog.text
     runs = []
     time.sleep(0.002)
     keeper.after_write(runs.append)
-    wait_for_runs()
+    wait_for_purges()
     assert runs, "a failed run must not be the last"
 
 
@@ -125,7 +118,7 @@ def test_no_thread_to_be_had(due, monkeypatch, caplog):
     assert "no thread" in caplog.text
     time.sleep(0.002)
     keeper.after_write(runs.append)
-    wait_for_runs()
+    wait_for_purges()
     assert len(runs) == 1
 
 
@@ -137,7 +130,7 @@ def test_fork_during_a_run(due, in_child):
         runs = []
         keeper._due = time.monotonic() - 1
         keeper.after_write(runs.append)
-        wait_for_runs()
+        wait_for_purges()
         return len(runs)
 
     try:

@@ -13,7 +13,7 @@ from pyramid_pluggable_session.loader import find_plug
 from pyramid_pluggable_session.plugs.lmdb import LmdbPlug
 from pyramid_pluggable_session.storage import Storage
 from pyramid_pluggable_session.testing import PlugContract, session_key
-from timing import PATIENCE
+from timing import PATIENCE, wait_for_purges
 
 
 class TestLmdbPlug(PlugContract):
@@ -292,6 +292,4 @@ class TestPurge:
             plug.swap(key, None, b"record", b"record")
             assert time.monotonic() < until
             time.sleep(0.01)
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread():
-                thread.join(10)
+        wait_for_purges()

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 import pytest
@@ -25,7 +24,7 @@ from pyramid_pluggable_session.plugs.sqlalchemy.__main__ import main
 from pyramid_pluggable_session.plugs.sqlalchemy.remedies import is_missing_table, remedy
 from pyramid_pluggable_session.plugs.sqlalchemy.table import create, sessions_table
 from pyramid_pluggable_session.testing import PlugContract, session_key
-from timing import PATIENCE, again_if_slow, within
+from timing import PATIENCE, again_if_slow, wait_for_purges, within
 
 
 @pytest.fixture
@@ -525,6 +524,4 @@ class TestPurge:
                     break
             assert time.monotonic() < until
             time.sleep(0.01)
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread():
-                thread.join(10)
+        wait_for_purges()

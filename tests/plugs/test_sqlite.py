@@ -13,7 +13,7 @@ from pyramid.exceptions import ConfigurationError
 from pyramid_pluggable_session.plugs.sqlite import SqlitePlug
 from pyramid_pluggable_session.plugs.sqlite import pool as sqlite_pool
 from pyramid_pluggable_session.testing import PlugContract, session_key
-from timing import PATIENCE, again_if_slow, within
+from timing import PATIENCE, again_if_slow, wait_for_purges, within
 
 NOBODY = 65534
 
@@ -347,9 +347,7 @@ class TestPurge:
                 break
             assert time.monotonic() < until
             time.sleep(0.01)
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread():
-                thread.join(10)
+        wait_for_purges()
 
     def test_uses_the_index(self, plug):
         with plug._pool.connection() as connection:
