@@ -69,9 +69,7 @@ TELL_THE_TIME = {
 
 
 @pytest.mark.parametrize("storage", TESTED)
-def test_on_every_storage(storage, url_of, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "none")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
+def test_on_every_storage(storage, url_of, tmp_path, capsys):
     url = url_of(storage)
     options = {"dynamodb.create_table": "true"} if storage == "dynamodb" else {}
     site = Site(tmp_path, url, salt=f"check {storage}", **GOOD, **options)
