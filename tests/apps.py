@@ -58,6 +58,24 @@ class CountingPlug(MemoryPlug):
         return [session_id for session_id, record in records if record[1] != Kind.OWNER]
 
 
+class UnreliablePlug(CountingPlug):
+    """A plug that fails to load and to swap with its ``error``, as long as it has one."""
+
+    error = None
+
+    def _maybe_fail(self):
+        if self.error is not None:
+            raise type(self.error)(*self.error.args)
+
+    def loads(self, session, request):
+        self._maybe_fail()
+        return super().loads(session, request)
+
+    def swap(self, session, request, expected, session_data):
+        self._maybe_fail()
+        return super().swap(session, request, expected, session_data)
+
+
 class App:
     """An application, its plug, its events, and any number of clients."""
 

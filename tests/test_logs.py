@@ -8,7 +8,7 @@ import threading
 import pytest
 from pyramid.request import Request
 
-from apps import SECRET, App, CountingPlug, PlainPlug
+from apps import SECRET, App, PlainPlug, UnreliablePlug
 from pyramid_pluggable_session import limited_log, logs
 from pyramid_pluggable_session.breaker import breaker_of
 from pyramid_pluggable_session.errors import PlugUnavailable
@@ -22,22 +22,6 @@ from pyramid_pluggable_session.storage import Storage
 REFUSED = ConnectionRefusedError(111, "refused")
 LOGGER = "pyramid_pluggable_session"
 LINES = limited_log.LINES
-
-
-class UnreliablePlug(CountingPlug):
-    error = None
-
-    def _maybe_fail(self):
-        if self.error is not None:
-            raise type(self.error)(*self.error.args)
-
-    def loads(self, session, request):
-        self._maybe_fail()
-        return super().loads(session, request)
-
-    def swap(self, session, request, expected, session_data):
-        self._maybe_fail()
-        return super().swap(session, request, expected, session_data)
 
 
 class Time:

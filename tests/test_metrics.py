@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from pyramid.config import Configurator
 
-from apps import SECRET, App, CountingPlug
+from apps import SECRET, App, UnreliablePlug
 from pyramid_pluggable_session import metrics
 from pyramid_pluggable_session.events import SessionRejected
 from pyramid_pluggable_session.plugs.chain import ChainPlug
@@ -20,22 +20,6 @@ from pyramid_pluggable_session.plugs.memory import MemoryPlug
 from pyramid_pluggable_session.testing import FakeClock
 
 REFUSED = ConnectionRefusedError(111, "refused")
-
-
-class UnreliablePlug(CountingPlug):
-    error = None
-
-    def _maybe_fail(self):
-        if self.error is not None:
-            raise self.error
-
-    def loads(self, session, request):
-        self._maybe_fail()
-        return super().loads(session, request)
-
-    def swap(self, session, request, expected, session_data):
-        self._maybe_fail()
-        return super().swap(session, request, expected, session_data)
 
 
 class Measured(App):
