@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import json
+from typing import ClassVar
+
 import pytest
 from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.response import Response
@@ -11,6 +15,7 @@ from pyramid_pluggable_session import SessionConflict, events
 from pyramid_pluggable_session.keys import SessionKey, handle
 from pyramid_pluggable_session.store import Outcome
 from pyramid_pluggable_session.testing import FakeClock
+from pyramid_pluggable_session.visit import Visit
 
 
 @pytest.fixture
@@ -24,8 +29,38 @@ def clock():
         yield fake
 
 
+class Counting:
+    """A serializer that notes what it was given."""
+
+    dumped: ClassVar[list] = []
+
+    def __init__(self, canonical=False):
+        self.canonical = canonical
+
+    def dumps(self, state):
+        self.dumped.append(dict(state))
+        return json.dumps(state).encode()
+
+    def loads(self, data):
+        return json.loads(data)
+
+
+class _Appends(dict):
+    """Changes what it is compared with."""
+
+    def __eq__(self, other):
+        other["a"].append(2)
+        return False
+
+    __hash__ = None
+
+
 def put(**values):
     return lambda session: session.update(values)
+
+
+def count_visits():
+    return sum(isinstance(each, Visit) for each in gc.get_objects())
 
 
 class TestNothingIsDoneInVain:
@@ -86,6 +121,20 @@ class TestNothingIsDoneInVain:
         assert app.plug.taken() == []
         assert set_cookies(response) == []
 
+    def test_nothing_is_left_for_the_search_for_cycles(self, app):
+        client = app.client()
+        client.do(put(a=[1]))
+        client.do(lambda session: session["a"].append(2))
+        gc.collect()
+        gc.disable()
+        try:
+            before = count_visits()
+            for _ in range(5):
+                client.do(lambda session: session["a"].append(2))
+            assert count_visits() == before
+        finally:
+            gc.enable()
+
     def test_garbage_in_the_cookie_does_not_reach_the_storage(self, app):
         app.client("garbage").do(dict)
         assert app.plug.taken() == []
@@ -98,6 +147,55 @@ class TestChanges:
         client.do(put(cart={"items": []}))
         client.do(lambda session: session["cart"]["items"].append("tea"))
         assert client.data() == {"cart": {"items": ["tea"]}}
+
+    @pytest.mark.parametrize("serializer", ["msgpack", "json"])
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda session: session["a"].append(2),
+            lambda session: session.get("a").append(2),
+            lambda session: session.get("none", session["a"]).append(2),
+            lambda session: session.setdefault("a", []).append(2),
+            lambda session: next(iter(session.values())).append(2),
+            lambda session: dict(session.items())["a"].append(2),
+            lambda session: session.keys().mapping["a"].append(2),
+            lambda session: session.copy()["a"].append(2),
+            lambda session: dict(session)["a"].append(2),
+            lambda session: {**session}["a"].append(2),
+            lambda session: (session | {})["a"].append(2),
+            lambda session: ({} | session)["a"].append(2),
+            lambda session: session.__json__(None)["a"].append(2),
+            lambda session: session.peek_flash("q").append("2"),
+            lambda session: session == _Appends(),
+        ],
+    )
+    def test_wherever_somebody_got_a_list_its_change_is_found(self, serializer, change):
+        app = App(serializer=serializer)
+        client = app.client()
+        client.do(lambda session: (session.update(a=[1]), session.flash("1", "q")))
+        client.do(lambda session: (session["b"] if "b" in session else None, change(session)))
+        after = client.data()
+        assert (after["a"], after["_f_q"]) in (([1, 2], ["1"]), ([1], ["1", "2"]))
+
+    def test_after_a_look_at_what_cannot_change_nothing_is_compared(self):
+        app = App(serializer=Counting())
+        client = app.client()
+        client.do(put(text="a", number=1, none=None, nested=[1]))
+        del Counting.dumped[:]
+        client.do(
+            lambda session: (session["text"], session.get("number"), session["none"], *session)
+        )
+        assert Counting.dumped == []
+        client.do(lambda session: session["nested"])
+        assert len(Counting.dumped) == 2  # as it was loaded, and as it is
+
+    def test_a_change_is_serialized_once(self):
+        app = App(serializer=Counting(canonical=True))
+        client = app.client()
+        client.do(put(number=1))
+        del Counting.dumped[:]
+        client.do(put(number=2))
+        assert Counting.dumped == [{"number": 2}]
 
     def test_the_id_stays_when_data_changes(self, app):
         client = app.client()

@@ -38,6 +38,10 @@ class Found(NamedTuple):
     resign: bool = False
 
 
+_NOTHING: Final = Found(None)
+_FOREIGN: Final = Found(None, "cookie: not signed by us")
+
+
 @dataclass(frozen=True)
 class CookieAttributes:
     """How our cookies are set: a ``Set-Cookie`` header but for name, value and age.
@@ -151,13 +155,16 @@ class SessionCookie:
         """
         values = cookie_values(request, self.attributes.name)
         if not values:
-            return Found(None)
-        found = {verified for value in values if (verified := self._verify(value))}
-        if len({each.session_id for each in found}) > 1:
-            return Found(None, "cookie: two that differ")
-        if not found:
-            return Found(None, "cookie: not signed by us")
-        return found.pop()
+            return _NOTHING
+        found = None
+        for value in values:
+            verified = self._verify(value)
+            if verified is None:
+                continue
+            if found is not None and found.session_id != verified.session_id:
+                return Found(None, "cookie: two that differ")
+            found = verified
+        return _FOREIGN if found is None else found
 
     def set_headers(
         self, request: Any, session_id: str, max_age: int | None

@@ -109,15 +109,8 @@ class SessionFactory:
     def __call__(self, request: Any) -> Session:
         """Return the session of a request. Nothing is read yet."""
         session = Session(request, self.open)
-
-        def finish(request: Any, response: Any, turn: int = 0) -> None:
-            if request.response_callbacks and turn < _MAX_TURNS:
-                # Others are still to come, and may change the session: let them go first.
-                request.add_response_callback(partial(finish, turn=turn + 1))
-            elif session.visit is not None:
-                self._finish(session.visit, response)
-
-        request.add_response_callback(finish)
+        request.add_response_callback(partial(self._respond, session))
+        request.add_finished_callback(partial(_part, session))
         return session
 
     def open(self, request: Any) -> Visit:
@@ -140,8 +133,7 @@ class SessionFactory:
                 raise
         elif found.rejected is not None:
             storage.log.refused_cookie(found.rejected)
-            visit.notify(events.SessionRejected, "", found.rejected)
-        request.add_finished_callback(lambda _request: _check_saved(visit))
+            visit.notify(events.SessionRejected, None, found.rejected)
         return visit
 
     def store_for(self, storage: Storage) -> Store:
@@ -151,6 +143,13 @@ class SessionFactory:
         if self._client_side_store is None:
             self._client_side_store = self._make_store(Sealer(self._keyring, encrypt=True))
         return self._client_side_store
+
+    def _respond(self, session: Session, request: Any, response: Any, turn: int = 0) -> None:
+        if request.response_callbacks and turn < _MAX_TURNS:
+            # Others are still to come, and may change the session: let them go first.
+            request.add_response_callback(partial(self._respond, session, turn=turn + 1))
+        elif session.visit is not None:
+            self._finish(session.visit, response)
 
     def _finish(self, visit: Visit, response: Any) -> None:
         """Save the session and tell the client."""
@@ -187,6 +186,21 @@ class SessionFactory:
 
 
 _MAX_TURNS = 16
+
+
+def _part(session: Session, request: Any) -> None:
+    """Part the session from its request, which is over.
+
+    As the request has the session, and the session the request, only Python's search for cycles
+    would free the two, much later. Not if nobody has looked inside: that takes the request.
+    """
+    visit = session.visit
+    if visit is not None:
+        try:
+            _check_saved(visit)
+        finally:
+            session.request = None
+            visit.part()
 
 
 def _check_saved(visit: Visit) -> None:

@@ -65,6 +65,9 @@ class Kind(enum.IntEnum):
     """An index of the sessions of one owner."""
 
 
+_KINDS = {int(kind): kind for kind in Kind}
+
+
 class Default(enum.Enum):
     """Stands for "as configured" where None means "none"."""
 
@@ -141,8 +144,7 @@ class Sealer:
             nonce = os.urandom(_NONCE_BYTES)
             encrypted: bytes = _cipher(keys, bound).encrypt(nonce, body, bound + head)
             return head + nonce + encrypted
-        sealed = head + body
-        return sealed + self._keyring.tag(keys.record, bound + sealed)
+        return head + body + self._keyring.tag(keys.record, bound, head, body)
 
     def unseal(self, session_id: str, sealed: bytes) -> Record:
         """Return the record; raise :class:`Unreadable` for anything that is not ours."""
@@ -164,20 +166,19 @@ class Sealer:
             body_end = len(sealed) - self._keyring.tag_bytes
             if body_end < body_at:
                 raise Unreadable("too short")
-            tag = self._keyring.tag(keys.record, bound + sealed[:body_end])
+            head, body = sealed[:body_at], sealed[body_at:body_end]
+            tag = self._keyring.tag(keys.record, bound, head, body)
             if not hmac.compare_digest(tag, sealed[body_end:]):
                 raise Unreadable("bad signature")
-            body = sealed[body_at:body_end]
         # From here on every byte is one that we wrote.
         timeout: float | None | Default = DEFAULT
         if flags & _OWN_TIMEOUT:
             (seconds,) = _TIMEOUT.unpack_from(sealed, _HEAD.size)
             timeout = None if seconds == math.inf else seconds
         persistent = True if flags & _PERSISTENT else False if flags & _TRANSIENT else None
-        try:
-            known = Kind(kind)
-        except ValueError:
-            raise Unreadable("unknown kind") from None
+        known = _KINDS.get(kind)
+        if known is None:
+            raise Unreadable("unknown kind")
         meta = Meta(created, renewed, timeout, persistent)
         if flags & _OWNED:
             listed_until, length = _OWNER.unpack_from(body)

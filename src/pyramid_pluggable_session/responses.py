@@ -23,15 +23,22 @@ def add_cookies(response: Any, headers: list[tuple[str, str]]) -> None:
     caching stays, as far as it does not let shared caches in.
     """
     names = {value.partition("=")[0] for _, value in headers}
-    others = [
-        (name, value)
-        for name, value in response.headerlist
-        if name.lower() != "set-cookie" or value.partition("=")[0] not in names
-    ]
-    response.headerlist = [*others, *headers]
+    others, said = [], []
     # WebOb's cache_control reads only the last of several headers, and minds the case.
-    said = ", ".join(response.headers.getall("Cache-Control"))
-    directives = {each.group().lower(): each.group() for each in _DIRECTIVE.finditer(said)}
+    for header, value in response.headerlist:
+        kind = header.lower()
+        if kind == "cache-control":
+            said.append(value)
+        elif kind != "set-cookie" or value.partition("=")[0] not in names:
+            others.append((header, value))
+    response.headerlist = [*others, *headers, ("Cache-Control", _without_shared_caches(said))]
+
+
+def _without_shared_caches(said: list[str]) -> str:
+    """Return the value of ``Cache-Control`` in place of what an application said."""
+    directives = {
+        each.group().lower(): each.group() for each in _DIRECTIVE.finditer(", ".join(said))
+    }
     kept = [
         text
         for name, text in directives.items()
@@ -39,13 +46,16 @@ def add_cookies(response: Any, headers: list[tuple[str, str]]) -> None:
     ]
     if not directives.keys() & {"no-store", "private"}:
         kept.append("private")
-    response.headers["Cache-Control"] = ", ".join(kept)
+    return ", ".join(kept)
 
 
 def vary_on_cookie(response: Any) -> None:
     """Tell caches that the response depends on the cookie (RFC 9110, section 12.5.5)."""
     # Not response.vary: it knows one header, and an application may have sent several.
     said = [value for name, value in response.headerlist if name.lower() == "vary"]
+    if not said:
+        response.headerlist.append(("Vary", "Cookie"))
+        return
     names = [name.strip() for name in ",".join(said).split(",") if name.strip()]
     if not any(name.lower() in ("cookie", "*") for name in names):
         response.headers["Vary"] = ", ".join([*names, "Cookie"])

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _FLASH_PREFIX: Final = "_f_"
 _REQUIRED: Final[Any] = object()
+# Whoever is given one of these cannot change what is in the session.
+_UNCHANGEABLE: Final = frozenset({type(None), bool, int, float, str, bytes})
 
 
 @implementer(ISession)
@@ -44,8 +46,12 @@ class Session(MutableMapping[str, Any]):
         return self.visit
 
     def _look(self) -> dict[str, Any]:
-        """Return the state."""
+        """Return the state for a look that cannot change it."""
         return self._opened().state
+
+    def _share(self) -> dict[str, Any]:
+        """Return the state for somebody who gets at the values, and may change those inside it."""
+        return self._opened().hand_out()
 
     def _change(self) -> dict[str, Any]:
         """Return the state for a change that is to be saved."""
@@ -56,12 +62,15 @@ class Session(MutableMapping[str, Any]):
                 "way; the change would be lost. Make it in the view, in a tween or in a response "
                 "callback."
             )
-        return visit.state
+        return visit.hand_out()
 
     # Reading
 
     def __getitem__(self, key: str) -> Any:
-        return self._look()[key]
+        value = self._look()[key]
+        if type(value) not in _UNCHANGEABLE:
+            self._share()
+        return value
 
     def __contains__(self, key: object) -> bool:
         return key in self._look()
@@ -77,40 +86,43 @@ class Session(MutableMapping[str, Any]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value for the key, or ``default``."""
-        return self._look().get(key, default)
+        value = self._look().get(key, default)
+        if type(value) not in _UNCHANGEABLE:
+            self._share()
+        return value
 
     def keys(self) -> Any:
         """Return a view of the keys."""
-        return self._look().keys()
+        return self._share().keys()
 
     def values(self) -> Any:
         """Return a view of the values."""
-        return self._look().values()
+        return self._share().values()
 
     def items(self) -> Any:
         """Return a view of the pairs."""
-        return self._look().items()
+        return self._share().items()
 
     def copy(self) -> dict[str, Any]:
         """Return the data as a new ``dict``; nested values are shared with the session."""
-        return self._look().copy()
+        return self._share().copy()
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Session):
-            return self._look() == other._look()
-        return self._look() == other
+            return self._share() == other._share()
+        return self._share() == other
 
     __hash__ = None  # type: ignore[assignment]
 
     def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
-        return self._look() | dict(other)
+        return self._share() | dict(other)
 
     def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(other) | self._look()
+        return dict(other) | self._share()
 
     def __json__(self, request: Any) -> dict[str, Any]:
         """Let Pyramid's JSON renderer write the session as an object."""
-        return self._look()
+        return self._share()
 
     def __repr__(self) -> str:
         # No id and no data: this ends up in logs and error pages. And no look inside.
@@ -204,7 +216,7 @@ class Session(MutableMapping[str, Any]):
 
     def peek_flash(self, queue: str = "") -> list[Any]:
         """Return the messages of the flash queue."""
-        messages: list[Any] = self._look().get(_FLASH_PREFIX + queue, [])
+        messages: list[Any] = self._share().get(_FLASH_PREFIX + queue, [])
         return messages
 
     def new_csrf_token(self) -> str:

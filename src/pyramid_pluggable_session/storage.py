@@ -52,7 +52,7 @@ class Storage:
 
     def loads(self, key: SessionKey) -> bytes | None:
         """Return the record, or None when it is absent or expired."""
-        data = self._call("loads", 0, lambda: self.plug.loads(key, self.request))
+        data = self._call("loads", 0, self.plug.loads, key, self.request)
         if isinstance(data, str):
             # Plugs written for 0.0.0a2 may keep text; what they were given was bytes.
             return data.encode("latin-1", "replace")
@@ -60,23 +60,23 @@ class Storage:
 
     def dumps(self, key: SessionKey, data: bytes) -> None:
         """Store the record, whatever is there."""
-        self._call("dumps", len(data), lambda: self.plug.dumps(key, self.request, data))
+        self._call("dumps", len(data), self.plug.dumps, key, self.request, data)
 
     def clear(self, key: SessionKey) -> None:
         """Forget the record."""
-        self._call("clear", 0, lambda: self.plug.clear(key, self.request))
+        self._call("clear", 0, self.plug.clear, key, self.request)
 
     def swap(self, key: SessionKey, expected: bytes | None, data: bytes) -> bool:
         """Store the record if ``expected`` is what is there. Only if ``can_swap``."""
         return bool(
-            self._call("swap", len(data), lambda: self.plug.swap(key, self.request, expected, data))
+            self._call("swap", len(data), self.plug.swap, key, self.request, expected, data)
         )
 
     def scan(self) -> Iterator[SessionKey]:
         """Yield the key of every live record. Only if the plug can."""
-        keys = self._call("scan", 0, lambda: iter(self.plug.scan()))
+        keys = iter(self._call("scan", 0, self.plug.scan))
         # An outage may come with any of them, and there may be too many to note.
-        while (key := self._call("scan", 0, lambda: next(keys, None))) is not None:
+        while (key := self._call("scan", 0, next, keys, None)) is not None:
             self.operations.pop()
             yield SessionKey(key.session_id, key.expires_at)
 
@@ -84,7 +84,7 @@ class Storage:
         """Delete the expired records and return how many. Only if the plug can."""
         return int(self._call("purge", 0, self.plug.purge))
 
-    def _call(self, name: str, size: int, operation: Callable[[], _T]) -> _T:
+    def _call(self, name: str, size: int, operation: Callable[..., _T], *arguments: Any) -> _T:
         """Do an operation. Here alone the exceptions of drivers become ours."""
         if wait := self._breaker.wait():
             self.operations.append(Operation(name, 0, 0.0, NOT_TRIED))
@@ -96,7 +96,7 @@ class Storage:
         failed_with = None
         started = time.perf_counter()
         try:
-            result = operation()
+            result = operation(*arguments)
             if isinstance(result, (bytes, str)):
                 size = len(result)
             self._breaker.succeeded()

@@ -81,6 +81,8 @@ class Draft:
     session_id: str
     state: dict[str, Any]
     meta: Meta
+    body: bytes | None = None
+    """The state as the serializer writes it, if that is known."""
     own_keys: tuple[str, ...] = ()
     """Keys in which no other request has a say."""
     conflicts: tuple[str, ...] = ()
@@ -309,18 +311,19 @@ class Store:
             meta = meta._replace(owner=wanted.owner, listed_until=wanted.listed_until)
         elif wanted.owner == is_now.owner:
             meta = meta._replace(listed_until=max(wanted.listed_until, is_now.listed_until))
-        draft.state, draft.meta = state, meta
+        draft.state, draft.meta, draft.body = state, meta, self.serializer.dumps(state)
         draft.conflicts = tuple(dict.fromkeys((*draft.conflicts, *conflicts)))
         # A renewal that another request has just done need not be done again.
         return (
             meta._replace(renewed=0) == is_now._replace(renewed=0)
             and is_now.renewed > was.renewed
-            and self.serializer.dumps(state) == their_body
+            and draft.body == their_body
         )
 
     def _seal(self, draft: Draft) -> bytes:
-        body = self.serializer.dumps(draft.state)
-        record = Record(Kind.SESSION, draft.meta, self.serializer.name, body)
+        if draft.body is None:
+            draft.body = self.serializer.dumps(draft.state)
+        record = Record(Kind.SESSION, draft.meta, self.serializer.name, draft.body)
         return self.seal(draft.session_id, record)
 
     def _starved(self, draft: Draft) -> SessionConflict:

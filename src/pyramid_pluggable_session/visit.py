@@ -74,7 +74,7 @@ class Visit:
         self.meta = Meta(now, now)
         self.new = True
         self._stored: Stored | None = None
-        self._stored_body = b""
+        self._as_loaded: bytes | None = None
         self._session_id: str | None = None
         self._regenerate = False
 
@@ -98,7 +98,6 @@ class Visit:
             reason = self._store.lifetimes.ended(stored.meta, self.accessed)
             if reason is None:
                 self.state = stored.state()
-                self._stored_body = stored.body_as_loaded(self._store.serializer, self.state)
                 self._stored = stored
                 self._session_id = session_id
                 self.meta = stored.meta
@@ -108,10 +107,10 @@ class Visit:
             self._storage.log.refused_record(handle(session_id), error.reason)
             self.rejected = f"record: {error.reason}"
             self._store.clear(self._storage, session_id)
-            self.notify(events.SessionRejected, handle(session_id), self.rejected)
+            self.notify(events.SessionRejected, session_id, self.rejected)
             return
         self._store.clear(self._storage, session_id)
-        self.notify(events.SessionEnded, handle(session_id), reason)
+        self.notify(events.SessionEnded, session_id, reason)
 
     @property
     def session_id(self) -> str:
@@ -161,18 +160,34 @@ class Visit:
         if self._stored is not None:
             delete = self._store.give_up if moved else self._store.clear
             delete(self._storage, self._stored.session_id)
-            self.notify(events.SessionEnded, handle(self._stored.session_id), "invalidated")
+            self.notify(events.SessionEnded, self._stored.session_id, "invalidated")
         elif self.found.session_id is not None and not (self.moved or self.ended):
             # What is not there for this process may be there for another, whose clock is behind.
             self._store.clear(self._storage, self.found.session_id)
         self.ended = True
         self._begin(clock.now())
 
+    def hand_out(self) -> dict[str, Any]:
+        """Return the state to somebody who may change it, or a list or dict that is in it.
+
+        As long as this was not called, nothing can have changed, and nothing need be compared.
+        """
+        if self._as_loaded is None and self._stored is not None:
+            self._as_loaded = self._stored.body_as_loaded(self._store.serializer, self.state)
+        return self.state
+
     def is_changed(self) -> bool:
         """Tell whether the data is another than when it was loaded."""
         if self._stored is None:
             return self._has_content() and not self.moved
-        return self._store.serializer.dumps(self.state) != self._stored_body
+        return self._changed_body() is not None
+
+    def _changed_body(self) -> bytes | None:
+        """Return the state as it is to be stored if it is another than when it was loaded."""
+        if self._as_loaded is None:
+            return None
+        body = self._store.serializer.dumps(self.state)
+        return None if body == self._as_loaded else body
 
     def changed_keys(self) -> list[str]:
         """Return the keys whose values are others than when the session was loaded."""
@@ -189,17 +204,20 @@ class Visit:
     def close(self) -> None:
         """Note that the last moment to save is over."""
         self.closed = True
-        stored = self.outcome is Outcome.STORED
-        self.notify(
-            events.SessionClosed,
-            handle(self.session_id) if stored or self._stored is not None else "",
-            stored,
-            describe(self._storage.plug),
-            self.operations,
-        )
+        registry = self.request.registry
+        if registry.has_listeners:
+            stored = self.outcome is Outcome.STORED
+            name = handle(self.session_id) if stored or self._stored is not None else ""
+            plug = describe(self._storage.plug)
+            registry.notify(events.SessionClosed(self.request, name, stored, plug, self.operations))
+
+    def part(self) -> None:
+        """Let go of the request, which is over."""
+        self.request = self._storage.request = None
 
     def _save(self) -> Outcome | None:
         now = clock.now()
+        body = self._changed_body()
         if self._stored is None:
             if not self._has_content():
                 return None
@@ -207,11 +225,11 @@ class Visit:
                 return self._dropped(Outcome.MOVED)
             if self._outage is not None:
                 return self._dropped(Outcome.UNAVAILABLE)
-        elif not self._regenerate and not self._is_due(self._stored, now):
+        elif body is None and not self._regenerate and not self._is_due(self._stored, now):
             return None
         # Never back: a clock that is behind must not end a session that another one has renewed.
         renewed = max(now, self.meta.renewed)
-        draft = Draft(self.session_id, self.state, self.meta._replace(renewed=renewed))
+        draft = Draft(self.session_id, self.state, self.meta._replace(renewed=renewed), body)
         try:
             outcome = self._store_draft(draft)
         except PlugUnavailable as error:
@@ -222,17 +240,18 @@ class Visit:
         if outcome.dropped is not None:
             return self._dropped(outcome)
         self.meta = draft.meta
-        name = handle(draft.session_id)
         if draft.conflicts:
             # A key may be whatever somebody typed, line breaks and all.
             self.conflicts = draft.conflicts
             keys = ", ".join(map(repr, draft.conflicts))
+            name = handle(draft.session_id)
             log.warning("session %s: two requests changed %s; the later value stays", name, keys)
-            self.notify(events.SessionConflict, name, draft.conflicts)
+            self.notify(events.SessionConflict, draft.session_id, draft.conflicts)
         if self._stored is None:
-            self.notify(events.SessionCreated, name)
+            self.notify(events.SessionCreated, draft.session_id)
         elif self._regenerate:
-            self.notify(events.SessionMoved, name, handle(self._stored.session_id))
+            former = handle(self._stored.session_id)
+            self.notify(events.SessionMoved, draft.session_id, former)
         return outcome
 
     def _store_draft(self, draft: Draft) -> Outcome:
@@ -276,18 +295,20 @@ class Visit:
         return self._stored is None or self._stored.meta.owner != draft.meta.owner
 
     def _is_due(self, stored: Stored, now: float) -> bool:
+        """Tell whether an unchanged session is to be stored for what is beside its data."""
         reissue_time = self._options["reissue_time"]
         if isinstance(reissue_time, str):  # auto
             reissue_time = None if self.timeout is None else self.timeout / 10
         if reissue_time is not None and now - stored.meta.renewed >= reissue_time:
             return True
-        return self.meta != stored.meta or self.is_changed()
+        return self.meta != stored.meta
 
     def _dropped(self, outcome: Outcome) -> Outcome:
-        name = handle(self._stored.session_id) if self._stored else ""
+        session_id = self._stored.session_id if self._stored else None
         if outcome is not Outcome.UNAVAILABLE:  # that has been said
+            name = handle(session_id) if session_id else ""
             log.info("session %s: changes dropped (%s)", name, outcome.dropped)
-        self.notify(events.SessionDropped, name, outcome.dropped)
+        self.notify(events.SessionDropped, session_id, outcome.dropped)
         return outcome
 
     def _goes_on_without(self) -> bool:
@@ -295,8 +316,9 @@ class Visit:
         policy = self._options["on_outage"]
         return bool((policy(self.request) if callable(policy) else policy) == "anonymous")
 
-    def notify(self, event: Any, *about: Any) -> None:
-        """Tell the application's subscribers of an event."""
+    def notify(self, event: Any, session_id: str | None, *about: Any) -> None:
+        """Tell the application's subscribers of an event of a session, None for none."""
         registry = self.request.registry
         if registry.has_listeners:
-            registry.notify(event(self.request, *about))
+            name = "" if session_id is None else handle(session_id)
+            registry.notify(event(self.request, name, *about))

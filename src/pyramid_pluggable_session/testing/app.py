@@ -49,9 +49,10 @@ def log_in(testapp: Any, userid: Any, **data: Any) -> None:
         testapp.get("/account", status=200)
     """
     with open_session(testapp) as session:
-        headers = remember(session.request, userid)
+        request = session.request
+        headers = remember(request, userid)
         session.update(data)
-    keep_cookies(testapp, session.request, Response(headerlist=headers))
+    keep_cookies(testapp, request, Response(headerlist=headers))
 
 
 def session_of(testapp: Any) -> dict[str, Any]:
