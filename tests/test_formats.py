@@ -50,7 +50,7 @@ def test_a_record_costs_little_beside_its_body():
 def test_a_cookie_is_read():
     request = Request.blank("/", headers={"Cookie": f"session={SESSION_ID}{SIGNATURE}"})
     found = SessionCookie(CookieAttributes(), KEYRING).read(request)
-    assert found == (SESSION_ID, None, False)
+    assert found == (SESSION_ID, None, False, SESSION_ID + SIGNATURE)
 
 
 def test_a_cookie_is_written_as_it_was():

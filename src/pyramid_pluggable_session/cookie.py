@@ -12,12 +12,14 @@ import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from pyramid.exceptions import ConfigurationError
+from pyramid.request import Request
 
 from .keyring import Keyring
-from .keys import is_session_id
+from .keys import handle, is_session_id
 
 LONGEST_AGE: Final = 400 * 24 * 3600
 """Seconds after which browsers end a cookie, however long it asks for."""
@@ -31,11 +33,17 @@ class Found(NamedTuple):
     """What the client's cookies say: a session id, or why there is none.
 
     ``resign`` is true if the cookie was signed with a key that is not the first one any more.
+    ``value`` is the cookie that the session id was in.
     """
 
     session_id: str | None
     rejected: str | None = None
     resign: bool = False
+    value: str | None = None
+
+    def __repr__(self) -> str:
+        # The value is all that it takes to get into the session.
+        return f"<Found {'nothing' if self.session_id is None else handle(self.session_id)}>"
 
 
 _NOTHING: Final = Found(None)
@@ -102,33 +110,36 @@ class CookieAttributes:
         secure = self.secure
         if secure is None:
             secure = getattr(request, "scheme", "http") == "https"  # a DummyRequest has none
-        attributes = f"; Path={self.path}"
-        if max_age is not None:
-            attributes += f"; Max-Age={max_age}"
-            if max_age == 0:
-                attributes += "; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
-        if secure:
-            attributes += "; Secure"
-        if self.httponly:
-            attributes += "; HttpOnly"
-        if self.samesite is not None:
-            attributes += f"; SameSite={self.samesite}"
-        if self.partitioned:
-            attributes += "; Partitioned"
+        age = "" if max_age is None else f"; Max-Age={max_age}"
+        if max_age == 0:
+            age += "; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
+        flags = self._flags[secure]
+        return [("Set-Cookie", f"{name}={value}{place}{age}{flags}") for place in self._places]
+
+    @cached_property
+    def _places(self) -> list[str]:
         return [
-            ("Set-Cookie", f"{name}={value}{f'; Domain={domain}' if domain else ''}{attributes}")
-            for domain in self.domains
+            f"{f'; Domain={domain}' if domain else ''}; Path={self.path}" for domain in self.domains
         ]
+
+    @cached_property
+    def _flags(self) -> dict[bool, str]:
+        flags = "; HttpOnly" if self.httponly else ""
+        if self.samesite is not None:
+            flags += f"; SameSite={self.samesite}"
+        if self.partitioned:
+            flags += "; Partitioned"
+        return {False: flags, True: f"; Secure{flags}"}
 
 
 def cookie_values(request: Any, name: str) -> list[str]:
     """Return the values of every cookie with exactly this name, as they stand in the header."""
     header = request.environ.get("HTTP_COOKIE")
-    if header is None:
-        # Test requests have cookies without a header.
+    if header is None and not isinstance(request, Request):
+        # A DummyRequest has cookies without a header.
         value = request.cookies.get(name)
         return [] if value is None else [value]
-    if name not in header:
+    if header is None or name not in header:
         return []
     values = []
     for pair in header.split(";"):
@@ -167,10 +178,12 @@ class SessionCookie:
         return _FOREIGN if found is None else found
 
     def set_headers(
-        self, request: Any, session_id: str, max_age: int | None
+        self, request: Any, session_id: str, max_age: int | None, found: Found = _NOTHING
     ) -> list[tuple[str, str]]:
-        """Return the headers that give the client its session id."""
-        value = session_id + self._signature(session_id, self._keyring.first.cookie)
+        """Return the headers that give the client its session id; it came with ``found``."""
+        value = found.value
+        if value is None or found.session_id != session_id or found.resign:
+            value = session_id + self._signature(session_id, self._keyring.first.cookie)
         return self.attributes.headers(request, self.attributes.name, value, max_age)
 
     def delete_headers(self, request: Any) -> list[tuple[str, str]]:
@@ -189,5 +202,5 @@ class SessionCookie:
             return None
         for keys in self._keyring.all:
             if hmac.compare_digest(self._signature(session_id, keys.cookie), signature):
-                return Found(session_id, resign=keys is not self._keyring.first)
+                return Found(session_id, None, keys is not self._keyring.first, value)
         return None

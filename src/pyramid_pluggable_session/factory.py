@@ -169,7 +169,8 @@ class SessionFactory:
             max_age = self._max_age(visit)
             # A cookie with an age is sent with each write, as its age counts from then on.
             if visit.needs_cookie or max_age is not None or visit.found.resign:
-                add_cookies(response, self.cookie.set_headers(request, visit.session_id, max_age))
+                headers = self.cookie.set_headers(request, visit.session_id, max_age, visit.found)
+                add_cookies(response, headers)
         elif outcome is None and visit.ended and visit.found.session_id and not visit.moved:
             add_cookies(response, self.cookie.delete_headers(request))
 

@@ -59,6 +59,5 @@ class Keyring:
         """Return the authentication tag of ``message``, which may come in parts."""
         begun = self._begun.get(key)
         tag = hmac.new(key, digestmod=self.hashalg) if begun is None else begun.copy()
-        for part in message:
-            tag.update(part)
+        tag.update(b"".join(message))
         return tag.digest()[: self.tag_bytes]

@@ -30,11 +30,12 @@ class Lifetimes:
         if timeout is None:
             return end
         idle = meta.renewed + timeout
-        return idle if end is None else min(idle, end)
+        return idle if end is None or idle < end else end
 
     def ended(self, meta: Meta, now: float) -> EndReason | None:
         """Tell why a session is over, or None if it is not."""
-        expires_at, end = self.expires_at(meta), self.last_moment(meta)
+        expires_at = self.expires_at(meta)
         if expires_at is None or now < expires_at:
             return None
+        end = self.last_moment(meta)
         return "lifetime" if end is not None and now >= end else "idle"

@@ -50,7 +50,7 @@ _OWN_TIMEOUT = 2
 _PERSISTENT = 4
 _TRANSIENT = 8
 _OWNED = 16
-_KNOWN_FLAGS = _ENCRYPTED | _OWN_TIMEOUT | _PERSISTENT | _TRANSIENT | _OWNED
+_UNKNOWN_FLAGS = ~(_ENCRYPTED | _OWN_TIMEOUT | _PERSISTENT | _TRANSIENT | _OWNED)
 
 
 class Kind(enum.IntEnum):
@@ -152,7 +152,7 @@ class Sealer:
             form, kind, flags, name_length, key_id, created, renewed = _HEAD.unpack_from(sealed)
         except struct.error:
             raise Unreadable("too short") from None
-        if form != FORMAT or flags & ~_KNOWN_FLAGS:
+        if form != FORMAT or flags & _UNKNOWN_FLAGS:
             raise Unreadable("unknown format")
         keys = self._keyring.by_id.get(key_id)
         if keys is None:

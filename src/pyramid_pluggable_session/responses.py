@@ -36,6 +36,8 @@ def add_cookies(response: Any, headers: list[tuple[str, str]]) -> None:
 
 def _without_shared_caches(said: list[str]) -> str:
     """Return the value of ``Cache-Control`` in place of what an application said."""
+    if not said:
+        return "private"
     directives = {
         each.group().lower(): each.group() for each in _DIRECTIVE.finditer(", ".join(said))
     }

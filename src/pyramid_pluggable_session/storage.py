@@ -44,11 +44,15 @@ class Storage:
     def __init__(self, plug: Plug, request: Any) -> None:
         self.plug: Any = plug
         self.request = request
-        self.can_swap = ISwapPlug.providedBy(plug)
         self.client_side = IClientSidePlug.providedBy(plug)
         self.operations: list[Operation] = []
         self._breaker = breaker_of(plug)
         self.log = self._breaker.log
+
+    @property
+    def can_swap(self) -> bool:
+        """Whether the storage can compare and swap."""
+        return bool(ISwapPlug.providedBy(self.plug))
 
     def loads(self, key: SessionKey) -> bytes | None:
         """Return the record, or None when it is absent or expired."""

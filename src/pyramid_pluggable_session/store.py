@@ -144,16 +144,16 @@ class Store:
         if sealed is None:
             return None
         record = self._sealer.unseal(session_id, sealed)
+        if record.kind is Kind.SESSION:
+            serializer = self._readers.get(record.serializer)
+            if serializer is None:
+                raise Unreadable(f"serializer {record.serializer!r} is not configured")
+            return Stored(session_id, sealed, record, serializer)
         if record.kind is Kind.MOVED:
             return Moved() if clock.now() < record.meta.renewed + MARKED_FOR else None
         if record.kind is Kind.ENDED:
             return None
-        if record.kind is not Kind.SESSION:
-            raise Unreadable("not a session")
-        serializer = self._readers.get(record.serializer)
-        if serializer is None:
-            raise Unreadable(f"serializer {record.serializer!r} is not configured")
-        return Stored(session_id, sealed, record, serializer)
+        raise Unreadable("not a session")
 
     def seal(self, session_id: str, record: Record) -> bytes:
         """Return a record of any kind as it is stored. Raise SessionTooLarge for a large one."""

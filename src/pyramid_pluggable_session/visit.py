@@ -298,7 +298,8 @@ class Visit:
         """Tell whether an unchanged session is to be stored for what is beside its data."""
         reissue_time = self._options["reissue_time"]
         if isinstance(reissue_time, str):  # auto
-            reissue_time = None if self.timeout is None else self.timeout / 10
+            timeout = self.timeout
+            reissue_time = None if timeout is None else timeout / 10
         if reissue_time is not None and now - stored.meta.renewed >= reissue_time:
             return True
         return self.meta != stored.meta

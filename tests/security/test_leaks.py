@@ -16,6 +16,7 @@ from pyramid.config import Configurator
 from pyramid.csrf import get_csrf_token
 from pyramid.exceptions import ConfigurationError
 from pyramid.interfaces import ISessionFactory
+from pyramid.request import Request
 from pyramid.response import Response
 from zope.interface import implementer
 
@@ -210,6 +211,14 @@ class TestReprs:
         factory = client.app.registry.getUtility(ISessionFactory)
         shown = [repr(factory), str(factory), repr(factory.cookie), repr(factory.cookie.attributes)]
         assert secrets.in_(*shown) == []
+
+    def test_of_what_is_found_in_a_cookie(self, client, secrets):
+        factory = client.app.registry.getUtility(ISessionFactory)
+        found = factory.cookie.read(
+            Request.blank("/", headers={"Cookie": f"session={client.cookie}"})
+        )
+        assert found.session_id == client.session_id
+        assert secrets.in_(repr(found), str(found), f"{found}", [found], {"found": found}) == []
 
     def test_of_a_sealer_and_a_storage(self, client, secrets):
         sealer = Sealer(Keyring([SECRET.encode()], "salt", "sha512"), encrypt=False)
