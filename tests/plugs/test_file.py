@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 import stat
 import time
@@ -181,6 +182,43 @@ class TestFailures:
         with_file_size_limit(1000, write)
         assert plug.loads(key, None) == b"n" * 5000
 
+    def test_writes_that_stop_short(self, plug, monkeypatch):
+        key, write = session_key(), os.write
+        monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:1000]))
+        plug.dumps(key, None, b"record" * 1000)
+        assert plug.loads(key, None) == b"record" * 1000
+
+    def test_reads_that_stop_short(self, plug, monkeypatch):
+        # As those of network file systems may.
+        key, read = session_key(), os.read
+        plug.dumps(key, None, b"record" * 1000)
+        monkeypatch.setattr(os, "read", lambda descriptor, size: read(descriptor, min(size, 1000)))
+        assert plug.loads(key, None) == b"record" * 1000
+        assert plug.swap(key, None, b"record" * 1000, b"new") is True
+
+    @pytest.mark.parametrize("broken", ["record", "lock", "locking"])
+    def test_failures_leave_no_descriptors_open(self, plug, path, monkeypatch, broken):
+        key = session_key()
+        plug.dumps(key, None, b"record")
+        if broken == "record":
+            place(path, key).unlink()
+            place(path, key).mkdir()
+        elif broken == "lock":
+            lock = path / key.session_id[:2] / ".lock"
+            lock.unlink()
+            lock.symlink_to("nothing")
+        else:
+            monkeypatch.setattr(locking, "fcntl", NoLocks)
+        before = os.listdir("/proc/self/fd")
+        for operation in (
+            lambda: plug.dumps(key, None, b"new"),
+            lambda: plug.swap(key, None, b"record", b"new"),
+            lambda: plug.clear(key, None),
+        ):
+            with pytest.raises(OSError, match=r"directory|symbolic|No locks"):
+                operation()
+        assert os.listdir("/proc/self/fd") == before
+
     def test_killed_writers(self, path, check_killed_writers):
         plug = check_killed_writers(lambda: FilePlug(path=path, purge_interval=0))
         assert plug.purge() == 0
@@ -247,6 +285,15 @@ class TestFailures:
             plug.loads(key, None)
         assert key.session_id not in str(caught.value)
         assert key.session_id not in repr(plug)
+
+
+class NoLocks:
+    LOCK_EX, LOCK_UN = fcntl.LOCK_EX, fcntl.LOCK_UN
+
+    @staticmethod
+    def flock(descriptor, operation):
+        if operation != fcntl.LOCK_UN:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
 class TestPurge:

@@ -236,6 +236,25 @@ class TestConcurrency:
 
         in_child(use)
 
+    def test_what_has_been_read_keeps_nothing_back(self, path, plug):
+        # A statement that is not finished keeps the write-ahead log from ever being emptied.
+        key, other = session_key(), session_key()
+        plug.dumps(key, None, b"record")
+        for operation in (
+            lambda: plug.loads(key, None),
+            lambda: plug.loads(other, None),
+            lambda: plug.swap(key, None, b"other", b"record"),
+            lambda: plug.swap(key, None, None, b"record"),
+            lambda: plug.clear(other, None),
+            plug.stored,
+            lambda: list(plug.scan()),
+        ):
+            operation()
+            with other_application(path) as connection:
+                connection.execute("PRAGMA user_version = 1")  # something to write
+                checkpoint = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            assert checkpoint == (0, 0, 0)
+
     def test_connections_are_used_again(self, plug):
         for _ in range(50):
             plug.dumps(session_key(), None, b"record")
@@ -323,6 +342,22 @@ class TestFailures:
             connection.execute("SELECT nonsense")
         assert connection not in plug._pool._open
         assert plug.loads(session_key(), None) is None
+
+    def test_connection_is_not_used_after_an_error(self, path, plug):
+        for operation in (
+            lambda: plug.loads(session_key(), None),
+            lambda: plug.dumps(session_key(), None, b"record"),
+        ):
+            operation()
+            used = set(plug._pool._open)
+            with other_application(path) as connection:
+                connection.execute("ALTER TABLE sessions RENAME TO away")
+                with pytest.raises(plug.outages):
+                    operation()
+                connection.execute("ALTER TABLE away RENAME TO sessions")
+            assert used
+            assert not used & plug._pool._open
+            operation()
 
 
 class TestPurge:

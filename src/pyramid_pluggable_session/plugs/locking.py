@@ -24,10 +24,20 @@ def check_available(plug: str) -> None:
 
 
 @contextmanager
-def locked(name: str, folder: int | None = None, shared: bool = False) -> Iterator[None]:
-    """Hold the lock file ``name``, made if missing; relative to the descriptor ``folder`` if given.
+def locked(name: str, shared: bool = False) -> Iterator[None]:
+    """Hold the lock file ``name``, made if missing."""
+    descriptor = acquire(name, shared=shared)
+    try:
+        yield
+    finally:
+        release(descriptor)
 
-    It keeps processes and threads apart, and ends with its process, however that ends.
+
+def acquire(name: str, folder: int | None = None, shared: bool = False) -> int:
+    """Lock the file ``name``, made if missing, and return what :func:`release` wants.
+
+    The name is relative to the descriptor ``folder`` if that is given. The lock keeps processes and
+    threads apart, and ends with its process, however that ends.
     """
     # flock and not lockf: lockf's lock belongs to the process, so it does not keep threads apart,
     # and it ends when any descriptor of the file is closed. flock's belongs to this opening.
@@ -39,8 +49,16 @@ def locked(name: str, folder: int | None = None, shared: bool = False) -> Iterat
         os.fchmod(descriptor, 0o600)  # open's mode is cut by the umask
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        yield
-    finally:
+    except BaseException:
+        release(descriptor)
+        raise
+    return descriptor
+
+
+def release(descriptor: int) -> None:
+    """End a lock."""
+    try:
         # Not left to closing: a child that another thread forks meanwhile has the file open, too.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
         os.close(descriptor)

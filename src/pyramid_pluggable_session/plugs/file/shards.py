@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from ...keys import is_session_id
 from .. import locking
@@ -12,6 +11,7 @@ from .. import locking
 NAMES = tuple(f"{number:02x}" for number in range(256))
 _LOCK = ".lock"
 _NEW = ".new"
+_CHUNK = 65536
 
 
 class Shards:
@@ -45,45 +45,48 @@ class Shards:
             return []
         return [name for name in names if is_session_id(name) and name.startswith(shard)]
 
-    @contextmanager
-    def locked(self, shard: str) -> Iterator[int]:
-        """Lock the shard, made if missing, and give a descriptor of its directory."""
-        path = os.path.join(self._path, shard)
+    def locked(self, shard: str) -> _Locked:
+        """Lock the shard for a ``with`` block, which gets a descriptor of its directory."""
+        return _Locked(self, shard)
+
+    def open(self, shard: str) -> int:
+        """Return a descriptor of the directory of a shard, made if missing."""
+        path = f"{self._path}/{shard}"
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            folder = os.open(path, flags)
+            return os.open(path, flags)
         except FileNotFoundError:
             with suppress(FileExistsError):
                 os.mkdir(path, 0o700)
                 os.chmod(path, 0o700)  # mkdir's mode is cut by the umask
                 if self._durable:
                     _sync_directory(self._path)
-            folder = os.open(path, flags)
-        try:
-            with locking.locked(_LOCK, folder):
-                yield folder
-        finally:
-            os.close(folder)
+            return os.open(path, flags)
 
-    def read(self, session_id: str, folder: int | None = None, size: int = -1) -> bytes:
+    def read(self, session_id: str, folder: int | None = None, size: int | None = None) -> bytes:
         """Return the file, or its first ``size`` bytes. Raise FileNotFoundError if there is none.
 
         ``folder`` is what :meth:`locked` gave; without it, no lock is needed.
         """
         name = session_id
         if folder is None:
-            name = os.path.join(self._path, session_id[:2], session_id)
-        with open(_open(name, os.O_RDONLY, folder), "rb", buffering=0) as file:
-            return file.read(size) or b""
+            name = f"{self._path}/{session_id[:2]}/{session_id}"
+        descriptor = _open(name, os.O_RDONLY, folder)
+        try:
+            return _read(descriptor) if size is None else os.read(descriptor, size)
+        finally:
+            os.close(descriptor)
 
     def write(self, folder: int, session_id: str, data: bytes) -> None:
         """Put a file in place of the one that is there. If that fails, the old one stays whole."""
         try:
-            with open(_create(_NEW, folder), "wb") as file:
-                file.write(data)
-                file.flush()
+            descriptor = _create(_NEW, folder)
+            try:
+                _write(descriptor, data)
                 if self._durable:
-                    os.fsync(file.fileno())
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
             os.rename(_NEW, session_id, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with suppress(OSError):
@@ -125,9 +128,45 @@ def _create(name: str, folder: int) -> int:
     return descriptor
 
 
+def _read(descriptor: int) -> bytes:
+    chunks = []
+    while chunk := os.read(descriptor, _CHUNK):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    # A write may stop short, where a disk or a quota ends; the next one then says why.
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
 def _sync_directory(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class _Locked:
+    # A class, as every write needs one: a generator of @contextmanager takes longer to come and go.
+
+    def __init__(self, shards: Shards, shard: str) -> None:
+        self._shards = shards
+        self._shard = shard
+
+    def __enter__(self) -> int:
+        self._folder = self._shards.open(self._shard)
+        try:
+            self._lock = locking.acquire(_LOCK, self._folder)
+        except BaseException:
+            os.close(self._folder)
+            raise
+        return self._folder
+
+    def __exit__(self, *exception: object) -> None:
+        try:
+            locking.release(self._lock)
+        finally:
+            os.close(self._folder)

@@ -112,8 +112,7 @@ class SqlitePlug:
 
     def loads(self, session: Key, request: Any) -> bytes | None:
         """Return the record, or None when it is absent or expired."""
-        with self._pool.connection() as connection:
-            row = connection.execute(_LOADS, (session.session_id, clock.now())).fetchone()
+        row = self._pool.read(_LOADS, (session.session_id, clock.now()))
         return None if row is None else row[0]
 
     def dumps(self, session: Key, request: Any, session_data: bytes) -> None:
@@ -150,9 +149,8 @@ class SqlitePlug:
 
     def stored(self) -> tuple[int, int]:
         """Return how many records there are, and how many of them have expired."""
-        with self._pool.connection() as connection:
-            (stored,) = connection.execute(_STORED).fetchone()
-            (expired,) = connection.execute(_EXPIRED, (clock.now(),)).fetchone()
+        (stored,) = self._pool.read(_STORED, ())
+        (expired,) = self._pool.read(_EXPIRED, (clock.now(),))
         return stored, expired
 
     def versions(self) -> dict[str, str]:
