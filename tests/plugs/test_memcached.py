@@ -3,6 +3,7 @@ import gc
 import http.server
 import itertools
 import os
+import select
 import socket
 import ssl
 import stat
@@ -20,7 +21,7 @@ from proxies import NONE, Fault, Proxy
 from pyramid_pluggable_session import clock, loader, storage
 from pyramid_pluggable_session.errors import PlugUnavailable, SessionTooLarge
 from pyramid_pluggable_session.keys import SessionKey, new_session_id
-from pyramid_pluggable_session.plugs.memcached import MemcachedPlug, items
+from pyramid_pluggable_session.plugs.memcached import MemcachedPlug, answers, connection, items
 from pyramid_pluggable_session.plugs.memcached import pool as pools
 from pyramid_pluggable_session.plugs.memcached import servers as placing
 from pyramid_pluggable_session.storage import Storage
@@ -908,6 +909,81 @@ class TestFailures:
         assert key.session_id not in str(caught.value)
         assert key.session_id not in repr(caught.value.__cause__)
         assert storage.describe(plug) == "memcached"
+
+
+class Saying:
+    """A socket that has received these pieces, and then nothing more."""
+
+    def __init__(self, *pieces):
+        self.pieces = list(pieces)
+
+    def recv(self, most):
+        piece = self.pieces.pop(0) if self.pieces else b""
+        if piece[most:]:
+            self.pieces.insert(0, piece[most:])
+        return piece[:most]
+
+
+class TestAnswers:
+    FOUND = b"VALUE key 0 9 17\r\nEND\r\nEND\r\r\nEND\r\n"
+
+    def test_in_pieces(self):
+        for first in range(1, len(self.FOUND)):
+            for second in range(first + 1, len(self.FOUND) + 1):
+                pieces = self.FOUND[:first], self.FOUND[first:second], self.FOUND[second:]
+                found = answers.value(Saying(*filter(None, pieces)), b"key")
+                assert found == (b"END\r\nEND\r", b"17")
+        for cut in range(1, 5):
+            assert answers.value(Saying(b"END\r\n"[:cut], b"END\r\n"[cut:]), b"key") == (None, None)
+            assert answers.word(Saying(b"STORED\r"[:cut], b"STORED\r\n"[cut:]), b"cas") == b"STORED"
+
+    def test_large(self):
+        data = os.urandom(1_000_000)
+        said = b"VALUE key 0 1000000 17\r\n" + data + b"\r\nEND\r\n"
+        assert answers.value(Saying(said), b"key") == (data, b"17")
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            FOUND[:-1],
+            FOUND + b"V",
+            FOUND.replace(b"9", b"8"),
+            FOUND.replace(b"9", b"10"),
+            FOUND.replace(b"9", b"-7"),
+            FOUND.replace(b"9", b""),
+            FOUND.replace(b" 17", b""),
+            FOUND.replace(b"key", b"yek"),
+            b"END\r\nEND\r\n",
+            b"STORED\r\n",
+            b"E" * 100_000,
+            b"",
+        ],
+    )
+    def test_that_are_none(self, said):
+        with pytest.raises(pools._ERRORS):
+            answers.value(Saying(said), b"key")
+
+    @pytest.mark.parametrize(
+        "said", [b"EXISTS\r\n", b"STORED\r\nSTORED\r\n", b"STORED", b"stored\r\n"]
+    )
+    def test_to_a_set_that_are_none(self, said):
+        with pytest.raises(pools._ERRORS):
+            answers.word(Saying(said), b"set")
+
+    def test_to_others_are_not_shown(self):
+        with pytest.raises(pools._ERRORS) as caught:
+            answers.word(Saying(b"VALUE session:abcdef 0 1 1\r\nx\r\nEND\r\n"), b"set")
+        assert "abc" not in str(caught.value)
+        assert "VALUE" in str(caught.value)
+
+    def test_without_poll(self, monkeypatch):
+        monkeypatch.delattr(select, "poll")
+        mine, other = socket.socketpair()
+        with mine, other:
+            look = connection._looking_at(mine)
+            assert not look(0)
+            other.send(b"x")
+            assert look(30)
 
 
 class TestScan:

@@ -1,4 +1,5 @@
 import multiprocessing
+import socket
 import threading
 import time
 
@@ -440,6 +441,73 @@ class TestConnections:
         (pool,) = _pools(plug)
         assert not any(each.is_connected for each in pool._available_connections)
         assert plug.loads(keys[1], None) == keys[1].session_id.encode()
+        plug.close()
+
+    def test_unread_answer_is_not_taken_for_the_next(self, valkey):
+        plug, key = RedisPlug(url=valkey.url), session_key()
+        plug.dumps(key, None, b"record")
+        (pool,) = _pools(plug)
+        (connection,) = pool._available_connections
+        before = connection._sock
+        connection.send_command("ECHO", "of somebody else")
+        wait_for(lambda: connection.can_read())
+        assert plug.loads(key, None) == b"record"
+        assert connection._sock is not before
+        plug.close()
+
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_server_that_says_too_much(self, times):
+        """What it says before it is asked is the answer to no question."""
+        accepted = []
+
+        def serve():
+            while True:
+                try:
+                    accepted.append(listener.accept()[0])
+                except OSError:
+                    return
+                with accepted[-1] as connection:
+                    while question := connection.recv(10_000):
+                        answer = b"$-1\r\n" if b"GET" in question else b"+OK\r\n"
+                        if b"SETINFO" in question and len(accepted) <= times:
+                            answer *= 10
+                        connection.sendall(answer * question.count(b"*"))
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=serve)
+            thread.start()
+            plug = RedisPlug(url=f"redis://127.0.0.1:{listener.getsockname()[1]}", **PATIENT)
+            if times == 1:
+                assert plug.loads(session_key(), None) is None
+            else:
+                with pytest.raises(plug.outages, match="speaks before it is asked"):
+                    plug.loads(session_key(), None)
+            (pool,) = _pools(plug)
+            assert not pool._in_use_connections
+            assert len(accepted) == 2
+            plug.close()
+            listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+    def test_of_a_server_that_is_no_primary_any_more(self, sentinel):
+        plug = RedisPlug(url=sentinel.url, **PATIENT)
+        plug.loads(session_key(), None)
+        (pool,) = _pools(plug)
+        connection = pool.get_connection()
+        pool.proxy.master_address = ("127.0.0.1", 1)
+        pool.release(connection)
+        assert not connection.is_connected
+        assert plug.loads(session_key(), None) is None
+        assert pool._available_connections == [connection]
+        plug.close()
+
+    def test_more_than_redis_py_would_open(self, valkey):
+        plug = RedisPlug(url=valkey.url)
+        (pool,) = _pools(plug)
+        held = [pool.get_connection() for _ in range(105)]
+        assert plug.loads(session_key(), None) is None
+        for connection in held:
+            pool.release(connection)
         plug.close()
 
     def test_fork_beside_threads(self, plug, in_child):

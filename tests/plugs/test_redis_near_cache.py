@@ -2,6 +2,7 @@
 
 import gc
 import random
+import socket
 import threading
 import time
 import weakref
@@ -9,13 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 from pyramid.exceptions import ConfigurationError
+from redis.exceptions import RedisError
 from test_redis import RedisContract
 
 from pyramid_pluggable_session.keys import SessionKey
 from pyramid_pluggable_session.plugs.redis import RedisPlug, near_cache
+from pyramid_pluggable_session.plugs.redis.listener import Listener
 from pyramid_pluggable_session.storage import Storage
 from pyramid_pluggable_session.testing import contract, session_key
-from servers.redis import Redis, Valkey
+from servers.redis import Redis, RedisWithTls, Valkey
 from timing import PATIENT, wait_for, within
 
 MEGABYTE = 1 << 20
@@ -224,6 +227,137 @@ class TestChanges:
             assert plug.loads(key, None) == writer.loads(key, None)
 
 
+class TestAnnouncements:
+    def test_what_has_come_counts_at_once(self, make_plug, monkeypatch):
+        """Nobody waits for the thread to wake up."""
+        plug, writer, key = make_plug(), make_plug(0), session_key()
+        writer.dumps(key, None, b"old")
+        keep(plug, key)
+        monkeypatch.setattr(near_cache, "HEARTBEAT", 10_000.0)
+        monkeypatch.setattr(near_cache, "DEAF_AFTER", 1000.0)
+        asleep = threading.Event()
+        monkeypatch.setattr(near(plug)._stopped, "wait", lambda _: asleep.set() or done.wait(60))
+        done = threading.Event()
+        assert asleep.wait(30)
+        for number in range(20):
+            writer.dumps(key, None, b"%d" % number)
+            wait_for(lambda number=number: plug.loads(key, None) == b"%d" % number)
+            assert near(plug)._records
+        done.set()
+
+    def test_interrupted_leave_nothing_out_of_date(self, make_plug, quick, monkeypatch):
+        plug, writer, key = make_plug(), make_plug(0), session_key()
+        writer.dumps(key, None, b"old")
+        keep(plug, key)
+        kept, first = near(plug), near(plug)._listener
+
+        def interrupted(data):
+            # What was announced has left the socket, and arrives nowhere.
+            raise KeyboardInterrupt
+
+        with kept._lock:
+            with monkeypatch.context() as patch:
+                patch.setattr(first, "_reader", SimpleNamespace(feed=interrupted))
+                writer.dumps(key, None, b"new")
+                with pytest.raises(KeyboardInterrupt):
+                    wait_for(lambda: kept.get("session:" + key.session_id) is None)
+            assert not kept._records
+            assert not kept._hears()
+        listening(plug)
+        assert kept._listener is not first
+        keep(plug, key)
+        assert plug.loads(key, None) == b"new"
+
+    def test_over_tls(self, need, tmp_path, quick):
+        need(Redis)
+        with RedisWithTls(tmp_path) as server:
+            options = {"ca_certs": server.authority, **PATIENT}
+            plug = RedisPlug(url=server.url, near_cache=MEGABYTE, **options)
+            writer, key = RedisPlug(url=server.url, **options), session_key()
+            writer.dumps(key, None, b"old")
+            listening(plug)
+            keep(plug, key)
+            writer.dumps(key, None, b"new")
+            wait_for(lambda: plug.loads(key, None) == b"new")
+            plug.close()
+            writer.close()
+
+    def test_server_that_refuses(self, server, quick, caplog):
+        with server.client() as client:
+            client.execute_command(
+                *("ACL SETUSER", "deaf", "reset", "on", ">pw", "~session:*"),
+                *("+get", "+set", "+pttl", "+hello", "+client", "-client|tracking"),
+            )
+        plug = RedisPlug(
+            url=server.url, username="deaf", password="pw", near_cache=MEGABYTE, **PATIENT
+        )
+        key = session_key()
+        plug.dumps(key, None, b"record")
+        wait_for(lambda: "the near cache is off: NoPermissionError" in caplog.text)
+        assert plug.loads(key, None) == b"record"
+        assert not near(plug)._records
+        plug.close()
+
+
+class TestListener:
+    @pytest.fixture
+    def ends(self):
+        mine, other = socket.socketpair()
+        with mine, other:
+            yield mine, other
+
+    @pytest.fixture
+    def listener(self, ends):
+        connection = SimpleNamespace(
+            connect=lambda: None, _sock=ends[0], disconnect=lambda: ends[0].close()
+        )
+        return Listener(connection)
+
+    def test_part_of_an_announcement(self, ends, listener):
+        said = b"+PONG\r\n>2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n>2\r\n+invalidate\r\n_\r\n"
+        heard = []
+        for byte in said:
+            heard += listener.receive()
+            ends[1].send(bytes([byte]))
+        heard += listener.receive()
+        assert heard == [b"PONG", [b"invalidate", [b"key"]], [b"invalidate", None]]
+        assert list(listener.receive()) == []
+
+    @pytest.mark.parametrize(
+        ("said", "error"),
+        [
+            (b"", "ConnectionError"),
+            (b"-ERR no\r\n", "ResponseError"),
+            (b"-NOPERM no\r\n", "NoPermissionError"),
+            (b"HTTP/1.0 400\r\n", "InvalidResponse"),
+        ],
+    )
+    def test_errors(self, ends, listener, said, error):
+        ends[1].send(said)
+        ends[1].shutdown(socket.SHUT_WR)
+        with pytest.raises(RedisError) as caught:
+            list(listener.receive())
+        assert type(caught.value).__name__ == error
+
+    def test_closed(self, listener):
+        listener.close()
+        with pytest.raises(RedisError, match="is lost"):
+            list(listener.receive())
+
+    def test_nothing_is_left_open(self, ends):
+        def interrupted(_):
+            raise KeyboardInterrupt
+
+        connection = SimpleNamespace(
+            connect=lambda: None,
+            _sock=SimpleNamespace(setblocking=interrupted),
+            disconnect=lambda: ends[0].close(),
+        )
+        with pytest.raises(KeyboardInterrupt):
+            Listener(connection)
+        assert ends[0].fileno() == -1
+
+
 class TestConnection:
     def test_when_it_is_lost_nothing_is_kept(self, server, make_plug, quick):
         plug, key = make_plug(), session_key()
@@ -262,6 +396,17 @@ class TestConnection:
             wait_for(lambda: plug.loads(key, None) == b"old", despite=plug.outages)
             other.close()
             plug.close()
+
+    def test_when_it_alone_is_silent_there_is_another(self, make_plug, quick, monkeypatch):
+        plug, key = make_plug(), session_key()
+        plug.dumps(key, None, b"record")
+        keep(plug, key)
+        kept, silent = near(plug), near(plug)._listener
+        monkeypatch.setattr(silent, "receive", lambda: iter(()))
+        monkeypatch.setattr(near_cache, "DEAF_AFTER", 0.5)
+        wait_for(lambda: kept._listener is not silent)
+        assert not kept._records, "a change of them may have gone unnoticed"
+        listening(plug)
 
     def test_when_the_server_has_gone_it_is_an_outage(self, need, tmp_path, caplog, quick):
         need(Redis)

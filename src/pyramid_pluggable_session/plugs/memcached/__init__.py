@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pymemcache
-from pymemcache.exceptions import MemcacheUnknownError
 from zope.interface import implementer
 
 from ... import settings
@@ -103,15 +102,12 @@ class MemcachedPlug:
         """Store the record until ``session.expires_at``."""
         with self._pool(session).connection() as connection:
             name = self._prefix + session.session_id
-            connection.client.set(*item(connection, name, session, session_data))
+            connection.store(b"set", *item(connection, name, session, session_data))
 
     def clear(self, session: Key, request: Any) -> None:
         """Forget the record."""
         with self._pool(session).connection() as connection:
-            # Not by delete(): to that, any answer is one that nothing was there.
-            answer = connection.client.raw_command(f"delete {self._prefix}{session.session_id}")
-            if answer not in (b"DELETED", b"NOT_FOUND"):
-                raise MemcacheUnknownError("the answer to a delete is none")
+            connection.delete(self._prefix + session.session_id)
 
     def swap(self, session: Key, request: Any, expected: bytes | None, session_data: bytes) -> bool:
         """Store the record if what is stored equals ``expected``."""
@@ -122,9 +118,9 @@ class MemcachedPlug:
             token = self._seen.token(connection, session.session_id, expected)
             while True:
                 if token is not None:
-                    stored = connection.client.cas(name, value, token, exptime)
+                    stored = connection.store(b"cas", name, value, exptime, token)
                 elif expected is None:
-                    stored = connection.client.add(name, value, exptime)
+                    stored = connection.store(b"add", name, value, exptime)
                 else:
                     stored = False
                 if stored:
@@ -161,7 +157,8 @@ class MemcachedPlug:
         return 0
 
     def _pool(self, session: Key) -> Pool:
-        return choose(self._pools(), session.session_id)
+        pools = self._pools()
+        return pools[0] if len(pools) == 1 else choose(pools, session.session_id)
 
     def _gets(self, connection: Connection, session_id: str) -> tuple[bytes | None, bytes | None]:
         asked = time.monotonic()

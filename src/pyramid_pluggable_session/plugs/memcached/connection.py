@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import select
 import selectors
 import socket
 import ssl
 import time
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheServerError
 from pyramid.exceptions import ConfigurationError
 
 from ...settings import PREFIX
+from . import answers
 from .servers import Address
 
 _TLS = f"{PREFIX}memcached.tls"
@@ -29,7 +31,11 @@ class Connecting(NamedTuple):
 
 
 class Connection:
-    """A connection that is open, used by one thread at a time."""
+    """A connection that is open, used by one thread at a time.
+
+    The few commands that sessions need all the time are asked here, and not by pymemcache: what
+    that does around them takes longer than the server and the network together.
+    """
 
     def __init__(self, address: Address, how: Connecting) -> None:
         self.socket = _connect(address, how)
@@ -40,13 +46,27 @@ class Connection:
         self.client.sock = self.socket
         self.idle_since = self.opened
         self._item_size: int | None = None
+        self._look = _looking_at(self.socket)
 
     def gets(self, key: str) -> tuple[bytes | None, bytes | None]:
         """Return the value and its token for ``cas``, or None for both."""
-        value, token = self.client.gets(key)
+        self.socket.sendall(b"gets %b\r\n" % key.encode())
+        value, token = answers.value(self.socket, key.encode())
         if token == b"0":
             raise MemcacheServerError("the server gives no tokens for cas")
         return value, token
+
+    def store(self, verb: bytes, key: str, value: bytes, exptime: int, token: bytes = b"") -> bool:
+        """Do a ``set``, ``add`` or ``cas``, which has a token. Return whether it was stored."""
+        end = b" %b\r\n" % token if token else b"\r\n"
+        head = b"%b %b 0 %d %d" % (verb, key.encode(), exptime, len(value))
+        self.socket.sendall(b"".join((head, end, value, b"\r\n")))
+        return answers.word(self.socket, verb) == b"STORED"
+
+    def delete(self, key: str) -> None:
+        """Delete what there is."""
+        self.socket.sendall(b"delete %b\r\n" % key.encode())
+        answers.word(self.socket, b"delete")
 
     def item_size(self) -> int:
         """Return the size of the largest item that the server takes, in bytes."""
@@ -60,13 +80,23 @@ class Connection:
 
         There is if the server has closed the connection, or sends an answer to somebody else.
         """
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.socket, selectors.EVENT_READ)
-            return not selector.select(0)
+        return not self._look(0)
 
     def close(self) -> None:
         """Close the connection, without a word to the server."""
         self.socket.close()
+
+
+def _looking_at(connected: socket.socket) -> Callable[[int], list[Any]]:
+    """Return a function of how long to wait, which returns nothing if there is nothing to read."""
+    # Not the DefaultSelector: that one is a file, to be closed, and of the parent's after a fork.
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(connected, select.POLLIN)
+        return poll.poll
+    selector = selectors.SelectSelector()
+    selector.register(connected, selectors.EVENT_READ)
+    return selector.select
 
 
 def _connect(address: Address, how: Connecting) -> socket.socket:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 from pymemcache.exceptions import MemcacheError
 
@@ -16,6 +15,10 @@ from .servers import Address
 _IDLE_AT_MOST = 32  # connections; as many as there are threads may be in use
 # Firewalls forget connections on which nothing happens, and let packets on them vanish.
 _IDLE_SECONDS = 60.0
+
+# Answers are trusted to be well formed: a line with a word too many is a ValueError, and to
+# pymemcache a wrong key is a KeyError.
+_ERRORS = (OSError, MemcacheError, LookupError, ValueError)
 
 
 class ServerError(Exception):
@@ -41,20 +44,12 @@ class Pool:
     def __str__(self) -> str:
         return str(self._address)
 
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self) -> _Use:
         """Lend a connection. After an error it is closed: its answer may still be on the way."""
-        try:
-            connection = self._idle_one() or Connection(self._address, self._how)
-            try:
-                yield connection
-            except BaseException:
-                connection.close()
-                raise
-        # The client trusts answers to be well formed: to it a wrong key is a KeyError, and a line
-        # with a word too many a ValueError.
-        except (OSError, MemcacheError, LookupError, ValueError) as error:
-            raise ServerError(f"{self}: {explain(error)}") from error
+        return _Use(self)
+
+    def put(self, connection: Connection) -> None:
+        """Take a connection back, on which every question was answered."""
         if self._closed or len(self._idle) >= _IDLE_AT_MOST:
             connection.close()
         else:
@@ -67,6 +62,9 @@ class Pool:
         while self._idle:
             self._idle.pop().close()
 
+    def _new_one(self) -> Connection:
+        return Connection(self._address, self._how)
+
     def _idle_one(self) -> Connection | None:
         while True:
             try:
@@ -77,3 +75,30 @@ class Pool:
             if time.monotonic() - connection.idle_since < _IDLE_SECONDS and connection.is_quiet():
                 return connection
             connection.close()
+
+
+class _Use:
+    """The use of a connection, for ``with``. A generator would take longer than the pool."""
+
+    __slots__ = ("_connection", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def __enter__(self) -> Connection:
+        try:
+            self._connection = self._pool._idle_one() or self._pool._new_one()
+        except _ERRORS as error:
+            raise self._explained(error) from error
+        return self._connection
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if error is None:
+            self._pool.put(self._connection)
+            return
+        self._connection.close()
+        if isinstance(error, _ERRORS):
+            raise self._explained(error) from error
+
+    def _explained(self, error: BaseException) -> ServerError:
+        return ServerError(f"{self._pool}: {explain(error)}")

@@ -9,10 +9,10 @@ import redis
 from pyramid.exceptions import ConfigurationError
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
-from redis.connection import UnixDomainSocketConnection
 from redis.retry import Retry
 
 from ..common_options import from_application
+from .pools import Pool, SentinelPool
 from .url import Target
 
 _WHERE: Final = "pluggable_session.redis"
@@ -39,17 +39,26 @@ def make_client(
         # their sake redis-py does not look whether an idle connection is still good.
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
+        # As many as are needed. Else redis-py takes 100, and its pools fail where they could wait.
+        "max_connections": 1 << 31,
         **timeouts,
     }
-    login = {"username": target.username, "password": target.password, "db": target.database}
+    login: dict[str, Any] = {
+        "username": target.username,
+        "password": target.password,
+        "db": target.database,
+    }
     if target.kind == "socket":
-        # Not by redis.Redis(): it has no timeout for connecting to a socket.
-        return _redis.Redis.from_pool(
-            _redis.ConnectionPool(
-                connection_class=UnixDomainSocketConnection, path=target.path, **login, **options
-            )
+        pool: Any = Pool(
+            connection_class=redis.UnixDomainSocketConnection, path=target.path, **login, **options
         )
+        return redis.Redis.from_pool(pool)
     options["socket_keepalive"] = True
+    if target.kind == "server":
+        ((host, port),) = target.hosts
+        kind = redis.SSLConnection if target.tls else redis.Connection
+        pool = Pool(connection_class=kind, host=host, port=port, **login, **options, **tls)
+        return redis.Redis.from_pool(pool)
     if target.tls:
         options |= {"ssl": True, **tls}
     if target.kind == "sentinel":
@@ -58,13 +67,12 @@ def make_client(
         sentinel.sentinels = [
             make(host=host, port=port, **sentinel_login, **options) for host, port in target.hosts
         ]
-        return sentinel.master_for(target.service, **login, **options)
-    if target.kind == "cluster":
-        del login["db"]
-        nodes = [_redis.cluster.ClusterNode(host, port) for host, port in target.hosts]
-        return _redis.RedisCluster(startup_nodes=nodes, **login, **options)
-    ((host, port),) = target.hosts
-    return _redis.Redis(host=host, port=port, **login, **options)
+        return sentinel.master_for(
+            target.service, connection_pool_class=SentinelPool, **login, **options
+        )
+    del login["db"]
+    nodes = [_redis.cluster.ClusterNode(host, port) for host, port in target.hosts]
+    return _redis.RedisCluster(startup_nodes=nodes, **login, **options)
 
 
 def tls_options(

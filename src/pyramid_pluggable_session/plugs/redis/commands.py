@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
+from hiredis import pack_command
 from redis.cluster import RedisCluster
 from redis.exceptions import MaxConnectionsError, ResponseError
 
@@ -17,6 +18,8 @@ _PAGE: Final = 500  # keys
 # What PTTL returns besides milliseconds.
 _FOR_EVER: Final = -1
 _GONE: Final = -2
+
+_NO_WAIT: Final = nullcontext()
 
 
 class Commands:
@@ -42,8 +45,6 @@ class Commands:
 
     def __call__(self, key: str | bytes, *command: Any) -> Any:
         """Return the server's answer to a command on ``key``."""
-        if self._turns is None:
-            return _send(self._client(), key, command)
         with self._turn():
             return _send(self._client(), key, command)
 
@@ -109,12 +110,11 @@ class Commands:
         for pool in _pools(client):
             pool.disconnect(inuse_connections=False)
 
+    def _turn(self) -> AbstractContextManager[None]:
+        return _NO_WAIT if self._turns is None else self._wait(self._turns())
+
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if self._turns is None:
-            yield
-            return
-        turns = self._turns()
+    def _wait(self, turns: threading.BoundedSemaphore) -> Iterator[None]:
         if not turns.acquire(timeout=self._timeout):
             raise MaxConnectionsError("No connection became free.")
         try:
@@ -135,7 +135,7 @@ def _send(client: Any, key: str | bytes, command: tuple[Any, ...]) -> Any:
     pool = client.connection_pool
     connection = pool.get_connection()
     try:
-        connection.send_command(*command)
+        connection.send_packed_command([pack_command(command)])
         return client.parse_response(connection, command[0])
     except ResponseError:
         raise
@@ -151,7 +151,7 @@ def _send_both(client: Any, first: tuple[Any, ...], second: tuple[Any, ...]) -> 
     pool = client.connection_pool
     connection = pool.get_connection()
     try:
-        connection.send_packed_command(connection.pack_commands([first, second]))
+        connection.send_packed_command([pack_command(first) + pack_command(second)])
         return (
             client.parse_response(connection, first[0]),
             client.parse_response(connection, second[0]),

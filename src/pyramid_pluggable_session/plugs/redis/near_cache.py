@@ -1,8 +1,12 @@
 """Records of a Redis server, kept in the process for as long as the server vouches for them.
 
 The server is told to announce every change of a key that begins with the prefix (``CLIENT TRACKING
-ON BCAST``, Redis 6 and Valkey), and a thread listens. So a record may be used without asking, from
-when it was read until its change is announced.
+ON BCAST``, Redis 6 and Valkey). So a record may be used without asking, from when it was read until
+its change is announced.
+
+Whoever uses a record looks first for what has been announced. That takes no longer than a system
+call, and a thread that waited for announcements would be woken by each: also of those that its own
+process causes, which would take its other threads more time than the change itself.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from redis.exceptions import RedisError
 
 from ..per_process import PerProcess
 from .commands import Commands
+from .listener import Listener
 
 HEARTBEAT: Final = 0.5
 """Seconds between questions whether the server still hears us."""
@@ -79,18 +84,19 @@ def _stop(near: PerProcess[NearCache]) -> None:
 class NearCache:
     """Keeps up to ``size`` bytes of records of one server, in one process.
 
-    ``connect`` makes the connection to listen on. It speaks RESP 3, in which the announcements come
-    on the connection that asked for them.
+    ``connect`` makes the connection to listen on, which speaks RESP 3.
     """
 
     def __init__(self, size: int, prefix: str, connect: Callable[[], Any]) -> None:
         self._size = size
         self._prefix = prefix
         self._connect = connect
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._records: dict[str, tuple[bytes, float | None]] = {}
         self._bytes = 0
         self._reading: dict[str, object] = {}
+        self._listener: Listener
+        self._asked: float | None = None
         self._heard = float("-inf")
         self._stopped = threading.Event()
         self._thread = threading.Thread(
@@ -100,6 +106,12 @@ class NearCache:
 
     def get(self, key: str) -> bytes | None:
         """Return the record, or None if the server has to be asked."""
+        if key not in self._records:
+            return None
+        try:
+            self._catch_up()
+        except (RedisError, OSError):
+            return None
         found = self._records.get(key)
         if found is None or not self._hears():
             return None
@@ -169,49 +181,54 @@ class NearCache:
                 self._listen()
             except (RedisError, OSError) as error:
                 log.warning("the near cache is off: %s", type(error).__name__)
-            finally:
-                self._forget_all(float("-inf"))
             lasted = time.monotonic() - began
             pause = min(max(pause * 2, 0.1), _LONGEST_PAUSE) if lasted < DEAF_AFTER else 0.1
 
     def _listen(self) -> None:
-        connection = self._connect()
+        listener = Listener(self._connect())
         try:
-            connection.connect()
-            # Where redis-py itself hooks in its own cache. Without it, announcements go to its log.
-            connection._parser.set_invalidation_push_handler(self._announced)
-            command = ("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
-            connection.send_command(*command)
-            connection.read_response()
-            self._forget_all(time.monotonic())
-            self._follow(connection)
+            self._listener = listener
+            self._ask("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
+            self._follow()
         finally:
-            connection.disconnect()
+            with self._lock:
+                self._forget_all(float("-inf"))
+                listener.close()
 
-    def _follow(self, connection: Any) -> None:
-        asked = None
-        while not self._stopped.is_set():
+    def _follow(self) -> None:
+        # An answer is soon there. Announcements may wait, but not for so long that they pile up.
+        while not self._stopped.wait(HEARTBEAT / (2 if self._asked is None else 50)):
+            self._catch_up()
             now = time.monotonic()
-            if asked is None and now >= self._heard + HEARTBEAT:
-                connection.send_command("PING")
-                asked = now
-            if asked is not None and now > asked + DEAF_AFTER:
+            if self._asked is None and now >= self._heard + HEARTBEAT:
+                self._ask("PING")
+            elif self._asked is not None and now > self._asked + DEAF_AFTER:
                 raise TimeoutError
+
+    def _ask(self, *command: str) -> None:
+        with self._lock:
+            self._asked = time.monotonic()
+            self._listener.ask(*command)
+
+    def _catch_up(self) -> None:
+        """Throw out what was announced to have changed so far."""
+        with self._lock:
+            try:
+                for message in self._listener.receive():
+                    self._note(message)
+            except BaseException:
+                # An announcement may be lost: the thread connects again.
+                self._forget_all(float("-inf"))
+                self._listener.close()
+                raise
+
+    def _note(self, message: Any) -> None:
+        if not isinstance(message, list):
             # An answer comes after all that was announced before it: having heard it is to have
             # heard of every change until the question was asked.
-            if connection.can_read(timeout=HEARTBEAT / 2) and _is_answer(
-                connection.read_response(push_request=True)
-            ):
-                self._heard, asked = asked or now, None
-
-    def _announced(self, message: Any) -> None:
-        keys = message[1]
-        if keys is None:  # FLUSHALL and its like
+            self._heard, self._asked = self._asked or self._heard, None
+        elif message[1] is None:  # FLUSHALL and its like
             self._forget_all(self._heard)
-            return
-        for key in keys:
-            self.forget(key.decode("utf-8", "replace"))
-
-
-def _is_answer(response: Any) -> bool:
-    return response in (b"PONG", "PONG")
+        else:
+            for key in message[1]:
+                self.forget(key.decode("utf-8", "replace"))
