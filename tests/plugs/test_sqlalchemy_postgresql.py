@@ -298,6 +298,140 @@ class TestConnections:
         assert process_id(plug) == ours, "the child closed the connection that it inherited"
 
 
+class TestTheDirectWay:
+    """To psycopg, past SQLAlchemy's Connection."""
+
+    def process_ids(self, plug):
+        """Return those of the two connections that are lent next."""
+        asked = sqlalchemy.text("SELECT pg_backend_pid()")
+        with plug._engine().connect() as one, plug._engine().connect() as other:
+            return {one.scalar(asked), other.scalar(asked)}
+
+    def way(self, plug):
+        connection = plug._engine().raw_connection()
+        try:
+            return connection.dbapi_connection.direct
+        finally:
+            connection.close()
+
+    def operations(self, plug):
+        """Do each on a record; return how many there were."""
+        key = session_key()
+        plug.dumps(key, None, b"record")
+        assert plug.loads(key, None) == b"record"
+        assert plug.swap(key, None, b"record", b"other")
+        plug.clear(key, None)
+        assert plug.swap(key, None, None, b"third")
+        return 5
+
+    def test_is_taken(self, make, monkeypatch):
+        plug = make()
+        plug.loads(session_key(), None)
+        connect = plug._engine().connect
+        monkeypatch.setattr(plug._engine(), "connect", None)
+        self.operations(plug)
+        assert plug._engine().pool.checkedin() == 1
+        monkeypatch.setattr(plug._engine(), "connect", connect)
+        assert len(list(plug.scan())) == 1
+
+    @pytest.mark.parametrize("event", ["before_cursor_execute", "checkin"])
+    def test_is_not_taken_past_who_listens(self, make, event):
+        plug, heard = make(), []
+        plug.loads(session_key(), None)
+        target = plug._engine().pool if event == "checkin" else plug._engine()
+        sqlalchemy.event.listen(target, event, lambda *args: heard.append(args))
+        assert self.operations(plug) == len(heard)
+
+    def test_is_not_taken_past_who_listens_for_errors(self, postgresql, make):
+        plug, heard = make(table="listened"), []
+        plug.loads(session_key(), None)
+        sqlalchemy.event.listen(plug._engine(), "handle_error", heard.append)
+        postgresql.execute("DROP TABLE listened", "app")
+        failure(plug)
+        assert len(heard) == 1
+
+    def test_is_not_taken_past_a_log(self, make, caplog):
+        plug = make()
+        plug.loads(session_key(), None)
+        with caplog.at_level("INFO", "sqlalchemy.engine"):
+            self.operations(plug)
+        for word in ("SELECT", "INSERT", "UPDATE", "DELETE"):
+            assert word in caplog.text
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+    def test_interrupted_connections_are_not_used_again(self, make, error):
+        plug = make()
+        before = self.process_ids(plug)
+
+        def interrupted(connection):
+            raise error
+
+        for _ in range(2):
+            with pytest.raises(error):
+                plug._engine().pool.do(interrupted)
+        assert plug._engine().pool.checkedin() == 2
+        after = self.process_ids(plug)
+        assert len(before - after) == 1, "the last one in is the first one out"
+
+    def test_refused_statements_leave_the_connection(self, postgresql, make):
+        plug = make(table="dropped")
+        plug.loads(session_key(), None)
+        before = self.process_ids(plug)
+        postgresql.execute("DROP TABLE dropped", "app")
+        assert "does not exist" in failure(plug)
+        assert self.process_ids(plug) == before
+
+    @again_if_slow(2)
+    def test_silence_on_one_connection_condemns_them_all(self, postgresql, make):
+        # Else each would have its own timeout, after the server went away without a word.
+        plug = make(timeout=0.5)
+        wait_for(lambda: plug.loads(session_key(), None) is None, despite=plug.outages)
+        before = self.process_ids(plug)
+        postgresql.pause()
+        try:
+            assert "no answer within" in failure(plug)
+        finally:
+            postgresql.resume()
+        wait_for(lambda: plug.loads(session_key(), None) is None, despite=plug.outages)
+        assert before.isdisjoint(self.process_ids(plug))
+
+    def test_errors_of_connecting_are_outages(self, tmp_path, postgresql):
+        with PostgreSQL(tmp_path) as server, plugs(url=server.url) as make:
+            idle, closed = make(), make()
+            for plug in (idle, closed):
+                plug.loads(session_key(), None)
+            closed.close()
+            server.stop()
+            for plug in (idle, closed):
+                assert plug._database._looked
+                assert "see that the server runs" in failure(plug)
+
+    def test_large_records_are_not_kept(self, make):
+        plug, key, large = make(), session_key(), b"x" * 100_000
+        plug.loads(key, None)
+        self.operations(plug)
+        assert len(self.way(plug)._cursors) == 5
+        plug.dumps(key, None, large)
+        assert plug.loads(key, None) == large
+        assert plug.swap(key, None, large, b"small")
+        assert not plug.swap(key, None, None, large)
+        (kept,) = self.way(plug)._cursors
+        assert kept is plug._statements.delete
+        self.operations(plug)
+        assert len(self.way(plug)._cursors) == 5
+
+    def test_bytes_are_exact(self, make):
+        plug, key = make(), session_key()
+        plug.loads(key, None)
+        for data in (b"", b"\0", bytes(range(256)) * 3, b"\\x00", b"%s%(key)s"):
+            plug.dumps(key, None, data)
+            found = plug.loads(key, None)
+            assert found == data
+            assert type(found) is bytes
+            assert plug.swap(key, None, data, data + b"'")
+            assert not plug.swap(key, None, data, b"")
+
+
 class TestRemedies:
     def check(self, plug, *words, operation="loads", password="p@ss/w:rd %1"):
         message = failure(plug, operation, password)

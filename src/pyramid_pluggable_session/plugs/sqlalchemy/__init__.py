@@ -99,10 +99,10 @@ class SqlalchemyPlug:
     def loads(self, session: Key, request: Any) -> bytes | None:
         """Return the record, or None when it is absent or expired."""
         values = {"key": session.session_id, "now": clock.now()}
-        row = self._database.repeatable(
-            lambda c: execute(c, self._statements.select, values).first()
+        rows = self._database.repeatable(
+            lambda c: execute(c, self._statements.select, values).fetchall()
         )
-        return None if row is None else bytes(row[0])
+        return bytes(rows[0][0]) if rows else None
 
     def dumps(self, session: Key, request: Any, session_data: bytes) -> None:
         """Store the record until ``session.expires_at``."""
@@ -131,18 +131,21 @@ class SqlalchemyPlug:
         """Yield the key of every live record."""
         # In pages: one long reading would hold its connection, and a snapshot in the server.
         after = ""
-        while rows := self._database.repeatable(functools.partial(self._page, after)):
+        while rows := self._database.repeatable(
+            functools.partial(self._page, after), self._database.connected
+        ):
             for session_id, expires_at in rows:
                 yield SessionKey(session_id, expires_at)
             after = rows[-1][0]
 
     def versions(self) -> dict[str, str]:
         """Return the versions of the server and the driver."""
-        return self._database.repeatable(versions)
+        return self._database.repeatable(versions, self._database.connected)
 
     def server_time(self) -> float | None:
         """Return what time it is to the server, in epoch seconds; None if it is not known."""
-        return self._database.repeatable(self._statements.server_time)
+        database = self._database
+        return database.repeatable(self._statements.server_time, database.connected)
 
     def purge(self) -> int:
         """Delete the expired records and return how many they were."""
@@ -163,7 +166,7 @@ class SqlalchemyPlug:
     def _purge(self, until: float) -> int:
         # In batches: a deletion of them all at once would keep every writer waiting.
         total = 0
-        while deleted := self._database.once(
+        while deleted := self._database.connected(
             lambda c: self._statements.purge(c, {"now": clock.now()})
         ):
             total += deleted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,9 +13,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from ...errors import SessionTooLarge
 from .dialects import Statements
 from .execution import is_too_large
+from .lean_pool import LeanPool
 from .table import create
 
 _T = TypeVar("_T")
+_Once = Callable[[Callable[[Any], _T]], _T]
 
 _LARGE = 1_000_000  # bytes; no server has a lower limit for a statement, unless somebody set it
 _STATEMENT = 1024  # bytes, with all but the records
@@ -38,8 +41,23 @@ class Database:
         self._statements = statements
         self._looked = False
 
-    def once(self, work: Callable[[Connection], _T]) -> _T:
-        """Do the work, which is not done again whatever happens: it may have been done."""
+    def once(self, work: Callable[[Any], _T]) -> _T:
+        """Do the work, which is not done again whatever happens: it may have been done.
+
+        It gets what has ``execute``: a Connection of SQLAlchemy, or the direct way to psycopg.
+        """
+        engine = self._engine()
+        pool = engine.pool
+        if not (self._looked and isinstance(pool, LeanPool)) or _is_watched(engine):
+            return self.connected(work)
+        try:
+            return pool.do(work)
+        except SQLAlchemyError as error:
+            self._failed(error)
+            raise
+
+    def connected(self, work: Callable[[Connection], _T]) -> _T:
+        """Do the work once, on a Connection of SQLAlchemy, which can do more than execute."""
         try:
             with self._engine().connect() as connection:
                 if not self._looked:
@@ -48,24 +66,28 @@ class Database:
                     self._looked = True
                 return work(connection)
         except SQLAlchemyError as error:
-            # The table may be what is missing: gone with its database, say.
-            self._looked = False
-            if isinstance(error, StatementError):
-                # An engine of the application's own would show the parameters: session ids and
-                # records. The rest says nothing that helps: the statement is ours.
-                error.hide_parameters = True
-                error.params = error.statement = error.code = None
+            self._failed(error)
             raise
 
-    def repeatable(self, work: Callable[[Connection], _T]) -> _T:
+    def _failed(self, error: SQLAlchemyError) -> None:
+        # The table may be what is missing: gone with its database, say.
+        self._looked = False
+        if isinstance(error, StatementError):
+            # An engine of the application's own would show the parameters: session ids and
+            # records. The rest says nothing that helps: the statement is ours.
+            error.hide_parameters = True
+            error.params = error.statement = error.code = None
+
+    def repeatable(self, work: Callable[[Any], _T], once: _Once[_T] | None = None) -> _T:
         """Do work that may be done twice; twice, if the connection had been dropped before."""
+        do = once or self.once
         began = time.monotonic()
         try:
-            return self.once(work)
+            return do(work)
         except DBAPIError as error:
             if not error.connection_invalidated or time.monotonic() > began + _AT_ONCE:
                 raise
-        return self.once(work)
+        return do(work)
 
     def write(self, values: dict[str, Any], work: Callable[[Connection], _T]) -> _T:
         """Do the work of storing ``values``, once."""
@@ -82,7 +104,7 @@ class Database:
         if longest < _LARGE or not (error.connection_invalidated or is_too_large(error)):
             return
         try:
-            limit = self.once(self._statements.packet_limit)
+            limit = self.connected(self._statements.packet_limit)
         except SQLAlchemyError:
             return
         if limit is not None and longest > limit:
@@ -93,3 +115,13 @@ class Database:
                 size,
                 limit,
             ) from None
+
+
+def _is_watched(engine: Engine) -> bool:
+    # Who listens to SQLAlchemy, or logs what it says, is to hear of sessions as well.
+    return (
+        engine._has_events
+        or bool(engine.dialect.dispatch.handle_error)
+        or bool(engine.pool.dispatch.checkin)
+        or engine.logger.isEnabledFor(logging.INFO)
+    )

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
 
 from ...settings import unknown
 from .drivers import known_options, timeouts
+from .lean_pool import LeanPool
 
 WHERE: Final = "pluggable_session.sqlalchemy.url"
 
@@ -90,6 +91,8 @@ def make_engine(url: URL, connect_timeout: float, timeout: float, pool_size: int
     options: dict[str, Any] = {}
     if driver == "psycopg":
         options["use_native_hstore"] = False  # saves a question at the start
+        if can_notice:
+            options["poolclass"] = LeanPool
     engine = create_engine(
         url,
         isolation_level="AUTOCOMMIT",
@@ -108,12 +111,15 @@ def make_engine(url: URL, connect_timeout: float, timeout: float, pool_size: int
     if can_notice:
         event.listen(engine, "checkout", _notice_disconnection)
     if driver == "psycopg":
-        from .psycopg import BoundedConnection  # noqa: PLC0415 (others have no psycopg)
+        from .psycopg import BoundedConnection, Direct  # noqa: PLC0415 (others have no psycopg)
 
         # A little later than the server, whose answer leaves the connection usable.
         @event.listens_for(engine, "do_connect")
         def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> Any:
-            return BoundedConnection.open(timeout + 0.25, *args, **kwargs)
+            connection = BoundedConnection.open(timeout + 0.25, *args, **kwargs)
+            if can_notice:
+                connection.direct = Direct(connection, dialect)
+            return connection
 
     return engine
 
