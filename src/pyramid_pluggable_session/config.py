@@ -89,13 +89,16 @@ def _check_sections(settings: Any, plug: Any) -> None:
     if getattr(plug, "options", None) is None:
         # A plug without a table may read settings of any name.
         return
+    names = [name for name in section(settings, PREFIX) if "." in name]
+    if not names:
+        return  # and the installed packages need not be gone through once more
     registered = known_plugs()
     in_use = {plug.name, *getattr(plug, "member_names", ())}
     read_by = {registered[name].value: name for name in in_use if name in registered}
     known = in_use | set(registered)
-    for name in section(settings, PREFIX):
-        plug_name, dot, option = name.partition(".")
-        if not dot or plug_name in in_use:
+    for name in names:
+        plug_name, _, option = name.partition(".")
+        if plug_name in in_use:
             continue
         if plug_name not in known:
             raise unknown(plug_name, known, lambda each: PREFIX + each)

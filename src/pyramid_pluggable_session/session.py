@@ -47,7 +47,7 @@ class Session(MutableMapping[str, Any]):
 
     def _look(self) -> dict[str, Any]:
         """Return the state for a look that cannot change it."""
-        return self._opened().state
+        return (self.visit or self._opened()).state
 
     def _share(self) -> dict[str, Any]:
         """Return the state for somebody who gets at the values, and may change those inside it."""

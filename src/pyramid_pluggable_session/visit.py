@@ -42,6 +42,10 @@ class Visit:
     new: bool
     outcome: Outcome | None = None
     conflicts: tuple[str, ...] = ()
+    moved = False
+    ended = False
+    closed = False
+    _outage: PlugUnavailable | None = None
 
     def __init__(
         self,
@@ -60,13 +64,9 @@ class Visit:
         self.found = found
         self.rejected = found.rejected
         self.accessed = clock.now()
-        self.moved = False
-        self.ended = False
-        self.closed = False
         self._storage = storage
         self._store = store
         self._options = options
-        self._outage: PlugUnavailable | None = None
         self._begin(self.accessed)
 
     def _begin(self, now: float) -> None:
@@ -237,7 +237,7 @@ class Visit:
                 raise
             self._storage.log.goes_on("saving", error)
             outcome = Outcome.UNAVAILABLE
-        if outcome.dropped is not None:
+        if outcome is not Outcome.STORED:
             return self._dropped(outcome)
         self.meta = draft.meta
         if draft.conflicts:
