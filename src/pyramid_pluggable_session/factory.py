@@ -41,7 +41,7 @@ def PluggableSessionFactory(  # noqa: N802
     set_on_exception: Any = True,
     timeout: Any = 1200,
     reissue_time: Any = "auto",
-    hashalg: str = "sha512",
+    hashalg: str = "sha256",
     salt: str = "pyramid_pluggable_session.",
     serializer: Any = "msgpack",
     *,

@@ -169,7 +169,7 @@ class TestRisks:
             ({"httponly": "false"}, "set it to true"),
             ({"samesite": ""}, "set it to Lax"),
             ({"serializer": "pickle"}, "set it to msgpack"),
-            ({"hashalg": "md5"}, "set it to sha512"),
+            ({"hashalg": "md5"}, "set it to sha256"),
             ({"timeout": "none"}, "set a timeout, a lifetime, or both"),
         ],
     )

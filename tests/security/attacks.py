@@ -42,7 +42,7 @@ def plant_record(app, session_id, data):
 
 def forged_record(session_id, state, *, now, secret=SECRET, salt=SALT, kind=Kind.SESSION):
     """Return a record as an application with this secret and this salt would make it."""
-    sealer = Sealer(Keyring([secret.encode()], salt, "sha512"), encrypt=False)
+    sealer = Sealer(Keyring([secret.encode()], salt, "sha256"), encrypt=False)
     body = MsgpackSerializer().dumps(state)
     return sealer.seal(session_id, Record(kind, Meta(now, now), "msgpack", body))
 
