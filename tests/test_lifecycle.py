@@ -11,8 +11,9 @@ from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.response import Response
 
 from apps import App, CountingPlug, PlainPlug, set_cookies
-from pyramid_pluggable_session import SessionConflict, events
+from pyramid_pluggable_session import SessionConflict, UnserializableValue, events
 from pyramid_pluggable_session.keys import SessionKey, handle
+from pyramid_pluggable_session.serializers import msgpack
 from pyramid_pluggable_session.store import Outcome
 from pyramid_pluggable_session.testing import FakeClock
 from pyramid_pluggable_session.visit import Visit
@@ -45,6 +46,10 @@ class Counting:
         return json.loads(data)
 
 
+class Text(str):
+    """Text that is not just text."""
+
+
 class _Appends(dict):
     """Changes what it is compared with."""
 
@@ -57,6 +62,10 @@ class _Appends(dict):
 
 def put(**values):
     return lambda session: session.update(values)
+
+
+def set_number(session):
+    session["number"] = 2
 
 
 def count_visits():
@@ -196,6 +205,51 @@ class TestChanges:
         del Counting.dumped[:]
         client.do(put(number=2))
         assert Counting.dumped == [{"number": 2}]
+
+    def test_types_are_looked_at_only_where_they_can_be_others(self, app, monkeypatch):
+        client = app.client()
+        client.do(put(number=1, nested=[1]))
+        looked = []
+        monkeypatch.setattr(msgpack, "_check_types", looked.append)
+        client.do(lambda session: session.__setitem__("number", session["number"] + 1))
+        client.do(lambda session: session.__setitem__("more", "text"))
+        assert looked == []
+        client.do(lambda session: session["nested"].append(2))
+        client.do(lambda session: session.__setitem__("nested", [3]))
+        assert len(looked) == 2
+        assert client.data() == {"number": 2, "nested": [3], "more": "text"}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda session: session.__setitem__("text", "\ud800"),
+            lambda session: (
+                session.__setitem__("n", 1),
+                session["nested"].append(bytearray(b"1")),
+            ),
+            lambda session: (
+                session.__setitem__("n", 1),
+                session.__setitem__("b", bytearray(b"1")),
+            ),
+            lambda session: (session.__setitem__("n", 1), session.__setitem__(b"b", 1)),
+            lambda session: (session.__setitem__("n", 1), session.__setitem__(Text("b"), 1)),
+            lambda session: (session.__setitem__("n", 1), session.__setitem__("b", Text("b"))),
+        ],
+    )
+    def test_what_would_come_back_as_something_else_is_refused_all_the_same(self, app, change):
+        client = app.client()
+        client.do(put(number=1, nested=[1]))
+        with pytest.raises(UnserializableValue):
+            client.do(change)
+        assert client.data() == {"number": 1, "nested": [1]}
+
+    def test_what_another_serializer_has_loaded_is_looked_at(self):
+        plug = CountingPlug()
+        client = App(plug, serializer="pickle").client()
+        client.do(put(text=Text("a")))
+        now = App(plug, serializer="msgpack\npickle").client(client.cookie)
+        with pytest.raises(UnserializableValue, match="text"):
+            now.do(put(number=1))
 
     def test_the_id_stays_when_data_changes(self, app):
         client = app.client()

@@ -16,11 +16,11 @@ _DIRECTIVE = re.compile(r"""[^\s,="]+(?:\s*=\s*(?:"[^"]*"|[^\s,"]*))?""")  # RFC
 
 
 def add_cookies(response: Any, headers: list[tuple[str, str]]) -> None:
-    """Set the cookies, which have one name, and keep the response out of shared caches (RFC 9111, section 7.3).
+    """Set the cookies, and keep the response out of shared caches (RFC 9111, section 7.3).
 
-    A cookie that the response sets already is set anew: one name should not come twice (RFC 6265,
-    section 4.1.1), as when a session ends and another one begins. What the application said about
-    caching stays, as far as it does not let shared caches in.
+    They have one name. A cookie that the response sets already is set anew: one name should not
+    come twice (RFC 6265, section 4.1.1), as when a session ends and another one begins. What the
+    application said about caching stays, as far as it does not let shared caches in.
     """
     # They differ in nothing but the domain.
     name, equals, _ = headers[0][1].partition("=")

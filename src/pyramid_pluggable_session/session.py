@@ -55,6 +55,9 @@ class Session(MutableMapping[str, Any]):
 
     def _change(self) -> dict[str, Any]:
         """Return the state for a change that is to be saved."""
+        return self._changeable().hand_out()
+
+    def _changeable(self) -> Visit:
         visit = self._opened()
         if visit.closed:
             raise RuntimeError(
@@ -62,7 +65,7 @@ class Session(MutableMapping[str, Any]):
                 "way; the change would be lost. Make it in the view, in a tween or in a response "
                 "callback."
             )
-        return visit.hand_out()
+        return visit
 
     # Reading
 
@@ -132,7 +135,10 @@ class Session(MutableMapping[str, Any]):
     # Changing
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._change()[key] = value
+        if type(key) is str and type(value) in _UNCHANGEABLE:
+            self._changeable().put(key, value)
+        else:
+            self._change()[key] = value
 
     def __delitem__(self, key: str) -> None:
         del self._change()[key]

@@ -75,6 +75,7 @@ class Visit:
         self.new = True
         self._stored: Stored | None = None
         self._as_loaded: bytes | None = None
+        self._handed_out = False
         self._session_id: str | None = None
         self._regenerate = False
 
@@ -168,13 +169,20 @@ class Visit:
         self._begin(clock.now())
 
     def hand_out(self) -> dict[str, Any]:
-        """Return the state to somebody who may change it, or a list or dict that is in it.
+        """Return the state to somebody who may change it, or a list or dict that is in it."""
+        self._remember()
+        self._handed_out = True
+        return self.state
 
-        As long as this was not called, nothing can have changed, and nothing need be compared.
-        """
+    def put(self, key: str, value: None | bool | float | str | bytes) -> None:
+        """Set a key to a value that nobody can change."""
+        self._remember()
+        self.state[key] = value
+
+    def _remember(self) -> None:
+        """Remember what was loaded, to compare with. Before that, nothing can have changed."""
         if self._as_loaded is None and self._stored is not None:
             self._as_loaded = self._stored.body_as_loaded(self._store.serializer, self.state)
-        return self.state
 
     def is_changed(self) -> bool:
         """Tell whether the data is another than when it was loaded."""
@@ -184,9 +192,13 @@ class Visit:
 
     def _changed_body(self) -> bytes | None:
         """Return the state as it is to be stored if it is another than when it was loaded."""
-        if self._as_loaded is None:
+        if self._as_loaded is None or self._stored is None:
             return None
-        body = self._store.serializer.dumps(self.state)
+        serializer = self._store.serializer
+        if self._handed_out or self._stored.serializer.name != serializer.name:
+            body = serializer.dumps(self.state)
+        else:
+            body = serializer.dumps_again(self.state)
         return None if body == self._as_loaded else body
 
     def changed_keys(self) -> list[str]:

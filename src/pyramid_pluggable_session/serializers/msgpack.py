@@ -168,6 +168,16 @@ class MsgpackSerializer(Guarded):
         _check_types(state)
         return _pack(state)
 
+    def dumps_again(self, state: Any, /) -> bytes:
+        """Return the same as ``dumps``, without looking at types that cannot be others than ours.
+
+        That look is most of what ``dumps`` costs.
+        """
+        try:
+            return _pack(state)
+        except Exception:
+            return self.dumps(state)  # which says why not
+
     def _decode(self, data: bytes, /) -> Any:
         # ormsgpack ignores what follows the first value. So read two: the second must be ours.
         marks: list[Any] = []
