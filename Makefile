@@ -39,6 +39,10 @@ coverage: .venv-test/.made programs  ## run the tests and tell which branches th
 	@.venv-test/bin/python -m coverage combine -q 2>/dev/null; rm -f .coverage.*
 	@.venv-test/bin/python -m coverage report --fail-under=$(COVERAGE_AT_LEAST)
 
+bench: PROGRAMS += valgrind:valgrind
+bench: .venv-bench/.peers programs  ## measure what a session costs; ARGS='requests --only redis'
+	@.venv-bench/bin/python -m benchmarks $(ARGS)
+
 lint: .venv-lint/.made  ## check style and types
 	@.venv-lint/bin/ruff check .
 	@.venv-lint/bin/ruff format --check .
@@ -56,7 +60,7 @@ nox: .venv-nox/.made programs  ## run the tests with every Python and Pyramid th
 	@.venv-nox/bin/nox $(ARGS)
 
 clean:  ## remove what was made here
-	rm -rf .venv-demo .venv-test .venv-lint .venv-audit .venv-nox .nox .servers dist build .coverage .coverage.* \
+	rm -rf .venv-demo .venv-test .venv-lint .venv-audit .venv-nox .venv-bench .nox .servers dist build .coverage .coverage.* \
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
@@ -67,6 +71,13 @@ clean:  ## remove what was made here
 	@$(PYTHON) -m venv .venv-$*
 	@.venv-$*/bin/pip install -qq --upgrade 'pip>=25.1'
 	@.venv-$*/bin/pip install -qq --editable . --group $*
+	@touch $@
+
+# One by one: a peer that cannot be installed is named, and the others are measured.
+.venv-bench/.peers: .venv-bench/.made benchmarks/peers.txt
+	@while read -r peer; do \
+	    .venv-bench/bin/pip install -qq "$$peer" </dev/null || echo "Left out: $$peer"; \
+	done <benchmarks/peers.txt
 	@touch $@
 
 programs: .servers/dynamodb-local
@@ -92,4 +103,4 @@ programs: .servers/dynamodb-local
 	    echo "Could not fetch DynamoDB Local; the tests that need it are skipped."; \
 	fi
 
-.PHONY: help demo test soak coverage lint audit nox clean programs
+.PHONY: help demo test soak coverage bench lint audit nox clean programs
