@@ -366,8 +366,25 @@ class TestPurge:
         with plug._pool.connection() as connection:
             rows = [(f"{number:064x}", b"", expired) for number in range(1700)]
             connection.executemany("INSERT INTO sessions VALUES (?, ?, ?)", rows)
-        assert plug._purge(time.monotonic() - 1) == 500
-        assert plug.purge() == 1200
+        assert plug._purge(time.monotonic() - 1) == 30
+        assert plug.purge() == 1670
+
+    def test_leaves_as_much_time_to_others_as_it_takes(self, plug, monkeypatch):
+        expired = session_key(-1).expires_at
+        with plug._pool.connection() as connection:
+            rows = [(f"{number:064x}", b"", expired) for number in range(300)]
+            connection.executemany("INSERT INTO sessions VALUES (?, ?, ?)", rows)
+        slow, now, pauses = plug._pool.write, [1000.0], []
+
+        def write(statement, values):
+            now[0] += 0.25  # seconds that the batch takes
+            return slow(statement, values)
+
+        monkeypatch.setattr(plug._pool, "write", write)
+        monkeypatch.setattr("time.monotonic", lambda: now[0])
+        monkeypatch.setattr("time.sleep", pauses.append)
+        assert plug.purge() == 300
+        assert pauses == [0.25] * 10
 
     def test_happens_beside_the_writing(self, path):
         plug = SqlitePlug(path=path, purge_interval=0.02)

@@ -45,7 +45,7 @@ _SCAN = """
 _STORED = "SELECT count(*) FROM sessions"
 _EXPIRED = "SELECT count(*) FROM sessions WHERE expires <= ?"
 _PURGE = """
-    DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE expires <= ? LIMIT 500)
+    DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE expires <= ? LIMIT 30)
 """
 
 
@@ -162,10 +162,15 @@ class SqlitePlug:
         return self._purge(math.inf)
 
     def _purge(self, until: float) -> int:
-        # In batches: a deletion of them all at once would keep every writer waiting.
+        # In batches: a deletion of them all at once would keep every writer waiting. What expires
+        # together lies on different pages, so a batch takes a millisecond or two. And not without a
+        # pause as long as that: a writer in another process finds a lock free only by chance.
         total = 0
-        while deleted := self._pool.write(_PURGE, (clock.now(),)):
+        while True:
+            began = time.monotonic()
+            deleted = self._pool.write(_PURGE, (clock.now(),))
             total += deleted
-            if time.monotonic() > until:
-                break
-        return total
+            ended = time.monotonic()
+            if not deleted or ended > until:
+                return total
+            time.sleep(max(ended - began, 0.001))
