@@ -15,7 +15,7 @@ from .interfaces import IPlugSession
 from .loader import find_plug, known_plugs, show
 from .options import CORE_OPTIONS
 from .ownership import can_have_owners
-from .settings import PREFIX, Option, parse, section, text, unknown
+from .settings import IMPORT, PREFIX, Option, parse, section, text, unknown
 from .storage import Storage, describe
 
 log = logging.getLogger("pyramid_pluggable_session")
@@ -23,7 +23,9 @@ log = logging.getLogger("pyramid_pluggable_session")
 _INI_OPTIONS = (
     *CORE_OPTIONS,
     Option("plug", text, None, "The storage: a short name, a URL or a dotted name."),
-)
+    Option("import", lambda value: value or None, None,
+           "Where sessions of another package are imported from; a short name or a dotted name."),
+)  # fmt: skip
 
 
 def includeme(config: Any) -> None:
@@ -35,7 +37,16 @@ def includeme(config: Any) -> None:
         {name: value for name, value in given.items() if "." not in name},
         lambda name: PREFIX + name,
     )
-    config.set_session_factory(SessionFactory(options))
+    factory = SessionFactory(options)
+    if options["import"] is not None:
+        # Not at the top: hardly anybody needs it, and that only for some weeks.
+        from .importing import make_importer  # noqa: PLC0415
+
+        factory.importer = make_importer(config, options["import"], options["salt"])
+    elif settings_of_import := section(settings, f"{IMPORT}."):
+        name = next(iter(settings_of_import))
+        raise ConfigurationError(f"{IMPORT}.{name} is set, and {IMPORT} is not.")
+    config.set_session_factory(factory)
     config.add_directive("set_session_plug", set_session_plug)
     if options["plug"] is not None:
         config.set_session_plug(options["plug"])
@@ -98,7 +109,7 @@ def _check_sections(settings: Any, plug: Any) -> None:
     known = in_use | set(registered)
     for name in names:
         plug_name, _, option = name.partition(".")
-        if plug_name in in_use:
+        if plug_name in in_use or PREFIX + plug_name == IMPORT:
             continue
         if plug_name not in known:
             raise unknown(plug_name, known, lambda each: PREFIX + each)

@@ -30,6 +30,16 @@ class SessionCreated(SessionEvent):
 
 
 @dataclass(frozen=True)
+class SessionImported(SessionCreated):
+    """A session of another package was stored as one of ours.
+
+    ``origin`` is the name of where it came from, such as ``beaker``.
+    """
+
+    origin: str
+
+
+@dataclass(frozen=True)
 class SessionMoved(SessionEvent):
     """A session goes on under a new id, as after a login. ``former`` is the handle it had."""
 

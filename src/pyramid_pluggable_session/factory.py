@@ -6,13 +6,14 @@ import logging
 import math
 import sys
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyramid.exceptions import ConfigurationError
 from pyramid.interfaces import ISessionFactory
 from zope.interface import implementer
 
 from . import events
+from .compat import CompatibleSession
 from .cookie import LONGEST_AGE, CookieAttributes, SessionCookie
 from .errors import PlugUnavailable
 from .interfaces import IPlugSession
@@ -26,6 +27,9 @@ from .settings import parse
 from .storage import Storage
 from .store import Outcome, Store
 from .visit import Visit
+
+if TYPE_CHECKING:
+    from .importing import Importer
 
 log = logging.getLogger("pyramid_pluggable_session")
 
@@ -55,6 +59,7 @@ def PluggableSessionFactory(  # noqa: N802
     max_sessions: Any = None,
     on_max_sessions: str = "end_oldest",
     device_details: Any = (),
+    compat: Any = False,
 ) -> SessionFactory:
     """Make a session factory for ``config.set_session_factory``.
 
@@ -103,12 +108,14 @@ class SessionFactory:
             fail_on_conflict=options["on_conflict"] == "fail",
         )
         self._keyring = keyring
+        self.importer: Importer | None = None
         self._server_side_store = self._make_store(Sealer(keyring, options["encrypt"]))
         self._client_side_store: Store | None = None
+        self._make_session = CompatibleSession if options["compat"] else Session
 
     def __call__(self, request: Any) -> Session:
         """Return the session of a request. Nothing is read yet."""
-        session = Session(request, self.open)
+        session = self._make_session(request, self.open)
         request.add_response_callback(partial(self._respond, session))
         request.add_finished_callback(partial(_part, session))
         return session
@@ -125,13 +132,17 @@ class SessionFactory:
         store = self.store_for(storage)
         found = self.cookie.read(request)
         visit = Visit(request, found, storage, store, self.options)
-        if found.session_id is not None:
-            try:
+        try:
+            if found.session_id is not None:
                 visit.load(found.session_id)
-            except PlugUnavailable:
-                visit.close()
-                raise
-        elif found.rejected is not None:
+            if self.importer is not None:
+                visit.importer = self.importer
+                if visit.new:
+                    visit.look_elsewhere()
+        except PlugUnavailable:
+            visit.close()
+            raise
+        if found.rejected is not None and visit.new:
             storage.log.refused_cookie(found.rejected)
             visit.notify(events.SessionRejected, None, found.rejected)
         return visit
@@ -170,9 +181,19 @@ class SessionFactory:
             # A cookie with an age is sent with each write, as its age counts from then on.
             if visit.needs_cookie or max_age is not None or visit.found.resign:
                 headers = self.cookie.set_headers(request, visit.session_id, max_age, visit.found)
+                if visit.leftover:
+                    headers += self._without_leftover(visit, is_set=True)
                 add_cookies(response, headers)
-        elif outcome is None and visit.ended and visit.found.session_id and not visit.moved:
-            add_cookies(response, self.cookie.delete_headers(request))
+        elif outcome is None and visit.ended and not visit.moved:
+            headers = self.cookie.delete_headers(request) if visit.found.session_id else []
+            if headers := headers + self._without_leftover(visit):
+                add_cookies(response, headers)
+
+    def _without_leftover(self, visit: Visit, is_set: bool = False) -> list[tuple[str, str]]:
+        if self.importer is None:
+            return []
+        attributes = self.cookie.attributes
+        return self.importer.delete_headers(visit.request, visit.leftover, attributes, is_set)
 
     def _max_age(self, visit: Visit) -> int | None:
         """Return the age of the cookie in seconds, None for one that ends with the browser."""

@@ -125,6 +125,35 @@ class IPurgePlug(IPlugSession):
         """Delete the expired records, and what killed writers left; return how many records."""
 
 
+class IOrigin(Interface):
+    """Where sessions of another package are read, to be imported: ``pluggable_session.import``.
+
+    What is registered, in the group of entry points ``pyramid_pluggable_session.origins``, is a
+    callable that is given ``config``, the keywords ``allow_pickle`` and ``classes``, and those of
+    the options that it declares in an attribute ``options``, as a plug does. The names in the
+    annotations below are those of :mod:`pyramid_pluggable_session.origins.sessions`.
+
+    An outage is raised as :class:`~pyramid_pluggable_session.errors.PlugUnavailable`, and what
+    cannot or must not be read as ``Refused``. Absent, forged and expired are not errors.
+    """
+
+    name = Attribute("A short name, for the log and for ``psessions check``.")
+
+    places = Attribute("Where its cookie is: a sequence of ``Place``.")
+
+    def identify(request):
+        """Return the ``OldKey`` of the cookie that a request has; None if none is authentic.
+
+        No storage is asked. It is called for every request that has no session of ours.
+        """
+
+    def load(key, request):
+        """Return the ``OldSession`` that a key is for, or None when it is absent or expired."""
+
+    def forget(key, request):
+        """Delete the session. Not an error when there is none."""
+
+
 class IClientSidePlug(IPlugSession):
     """A plug that hands its records to the client, as the ``cookie`` plug does.
 

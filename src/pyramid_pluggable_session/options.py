@@ -251,4 +251,7 @@ CORE_OPTIONS: Final = (
     Option("device_details", device_details, (),
            "What the list of a user's sessions keeps of the client: address, user_agent, or both. "
            "These are personal data."),
+    Option("compat", boolean, False,
+           "Whether sessions also have names of other packages' sessions, such as id and save(), "
+           "which warn."),
 )  # fmt: skip

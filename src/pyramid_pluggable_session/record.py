@@ -63,6 +63,8 @@ class Kind(enum.IntEnum):
     """A mark in the place of a session that somebody else has ended."""
     OWNER = 4
     """An index of the sessions of one owner."""
+    IMPORTED = 5
+    """A mark for a session of another package that was imported, or a count of such."""
 
 
 _KINDS = {int(kind): kind for kind in Kind}

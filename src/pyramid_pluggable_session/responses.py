@@ -18,19 +18,18 @@ _DIRECTIVE = re.compile(r"""[^\s,="]+(?:\s*=\s*(?:"[^"]*"|[^\s,"]*))?""")  # RFC
 def add_cookies(response: Any, headers: list[tuple[str, str]]) -> None:
     """Set the cookies, and keep the response out of shared caches (RFC 9111, section 7.3).
 
-    They have one name. A cookie that the response sets already is set anew: one name should not
-    come twice (RFC 6265, section 4.1.1), as when a session ends and another one begins. What the
-    application said about caching stays, as far as it does not let shared caches in.
+    A cookie that the response sets already is set anew: one name should not come twice (RFC 6265,
+    section 4.1.1), as when a session ends and another one begins. What the application said about
+    caching stays, as far as it does not let shared caches in.
     """
-    # They differ in nothing but the domain.
-    name, equals, _ = headers[0][1].partition("=")
+    names = {value.partition("=")[0] for _, value in headers}
     others, said = [], []
     # WebOb's cache_control reads only the last of several headers, and minds the case.
     for header, value in response.headerlist:
         kind = header.lower()
         if kind == "cache-control":
             said.append(value)
-        elif kind != "set-cookie" or not value.startswith(name + equals):
+        elif kind != "set-cookie" or value.partition("=")[0] not in names:
             others.append((header, value))
     response.headerlist = [*others, *headers, ("Cache-Control", _without_shared_caches(said))]
 

@@ -23,6 +23,7 @@ from pyramid.path import DottedNameResolver
 from .credentials import HIDDEN, hide_credentials
 
 PREFIX: Final = "pluggable_session."
+IMPORT: Final = f"{PREFIX}import"
 
 REQUIRED: Final[Any] = object()
 """The default of an option that has none."""
@@ -176,7 +177,7 @@ def dotted(value: Any) -> Any:
         return value
     try:
         return DottedNameResolver(None).resolve(value.strip())
-    except (ImportError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"a dotted name that can be imported ({error})") from None
 
 

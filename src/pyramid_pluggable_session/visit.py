@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import clock, events
 from .cookie import Found
@@ -19,6 +19,10 @@ from .ownership import Owners, can_have_owners
 from .record import Meta, Unreadable
 from .storage import Operation, Storage, describe
 from .store import Draft, Moved, Outcome, Store, Stored
+
+if TYPE_CHECKING:
+    from .importing import Arrival, Importer
+    from .origins.sessions import Place
 
 log = logging.getLogger("pyramid_pluggable_session")
 
@@ -32,6 +36,8 @@ class Visit:
     ``state`` is the data and ``meta`` what is known beside it; both are changed in place, and
     :meth:`save` finds out. ``moved`` is true if the client came with an id that was given up a
     moment ago: its changes are dropped. ``closed`` is true when the last moment to save is over.
+    ``importer`` is what brings sessions of another package, if any are to be imported, and
+    ``leftover`` is where the client has a cookie of that package, to be deleted with the response.
 
     For those who watch: ``rejected`` is why a cookie or record was refused, ``outcome`` how the
     save ended (None if there was nothing to save), ``conflicts`` names what could not be merged.
@@ -46,6 +52,9 @@ class Visit:
     ended = False
     closed = False
     _outage: PlugUnavailable | None = None
+    leftover: tuple[Place, ...] = ()
+    importer: Importer | None = None
+    _arrival: Arrival | None = None
 
     def __init__(
         self,
@@ -84,10 +93,34 @@ class Visit:
         try:
             self._load(session_id)
         except PlugUnavailable as error:
-            if not self._goes_on_without():
-                raise
-            self._storage.log.goes_on("a session", error)
-            self._outage = error
+            self._go_on_without(error)
+
+    def look_elsewhere(self) -> None:
+        """Become the session of another package that the client has a cookie of, if any."""
+        if self.importer is None or self.moved or self._outage is not None:
+            return
+        try:
+            self.importer.bring(self, self._storage, self._store)
+        except PlugUnavailable as error:
+            self._go_on_without(error)
+
+    def arrive(self, arrival: Arrival, state: dict[str, Any], meta: Meta) -> None:
+        """Become a session of another package, which is stored as ours when this is saved.
+
+        To the application it is not new: it goes on with what it has put there before.
+        """
+        self._arrival = arrival
+        self.state = state
+        self.meta = meta
+        self.new = False
+        self.rejected = None
+
+    def _go_on_without(self, error: PlugUnavailable) -> None:
+        """Go on without what is stored, if that is what the application wants in an outage."""
+        if not self._goes_on_without():
+            raise error
+        self._storage.log.goes_on("a session", error)
+        self._outage = error
 
     def _load(self, session_id: str) -> None:
         try:
@@ -141,6 +174,7 @@ class Visit:
         return (
             self._stored is None
             or self._regenerate
+            or bool(self.leftover)
             or self._stored.meta.persistent != self.meta.persistent
         )
 
@@ -165,6 +199,9 @@ class Visit:
         elif self.found.session_id is not None and not (self.moved or self.ended):
             # What is not there for this process may be there for another, whose clock is behind.
             self._store.clear(self._storage, self.found.session_id)
+        if self.importer is not None and not self.ended:
+            self.importer.end(self, self._storage, self._store, self._arrival)
+            self._arrival = None
         self.ended = True
         self._begin(clock.now())
 
@@ -186,6 +223,8 @@ class Visit:
 
     def is_changed(self) -> bool:
         """Tell whether the data is another than when it was loaded."""
+        if self._arrival is not None:
+            return not self._arrival.is_as_it_came(self.state)
         if self._stored is None:
             return self._has_content() and not self.moved
         return self._changed_body() is not None
@@ -259,7 +298,9 @@ class Visit:
             name = handle(draft.session_id)
             log.warning("session %s: two requests changed %s; the later value stays", name, keys)
             self.notify(events.SessionConflict, draft.session_id, draft.conflicts)
-        if self._stored is None:
+        if self._arrival is not None:
+            pass  # it tells of itself, if it was the first
+        elif self._stored is None:
             self.notify(events.SessionCreated, draft.session_id)
         elif self._regenerate:
             former = handle(self._stored.session_id)
@@ -282,6 +323,10 @@ class Visit:
         return outcome
 
     def _store_as_listed(self, draft: Draft) -> Outcome:
+        if self._arrival is not None:
+            outcome = self._arrival.store(draft, leads_on=not self._regenerate)
+            self._session_id = draft.session_id
+            return outcome
         if self._stored is None:
             return self._store.create(self._storage, draft)
         if self._regenerate:
@@ -292,7 +337,7 @@ class Visit:
 
     def _has_content(self) -> bool:
         """Tell whether a new session is worth a record."""
-        return bool(self.state) or self.meta.owner is not None
+        return bool(self.state) or self.meta.owner is not None or self._arrival is not None
 
     def _must_be_listed(self, draft: Draft) -> bool:
         """Tell whether the index of the owner does not have the session, or not for long enough."""
@@ -314,7 +359,7 @@ class Visit:
             reissue_time = None if timeout is None else timeout / 10
         if reissue_time is not None and now - stored.meta.renewed >= reissue_time:
             return True
-        return self.meta != stored.meta
+        return bool(self.leftover) or self.meta != stored.meta
 
     def _dropped(self, outcome: Outcome) -> Outcome:
         session_id = self._stored.session_id if self._stored else None

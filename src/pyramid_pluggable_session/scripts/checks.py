@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from ..credentials import hide_credentials
+from ..import_count import imported_lately
 from ..interfaces import IPurgePlug, IScanPlug, ISwapPlug
 from ..options import CORE_OPTIONS, weaknesses
 from ..settings import PREFIX, REQUIRED, Option
@@ -56,6 +57,9 @@ def explain_settings(context: Context) -> Iterator[Setting]:
     spec = (context.registry.settings or {}).get(f"{PREFIX}plug")
     name = spec.split() if isinstance(spec, str) else describe(plug)
     yield Setting("plug", hide_credentials(_as_written(name)), False, "The storage.")
+    if context.factory.importer is not None:
+        where = context.factory.importer.origin.name
+        yield Setting("import", where, False, "Where sessions of another package come from.")
     shown = _shown_options(context)
     for option in getattr(plug, "options", None) or ():
         if option.name in shown:
@@ -141,6 +145,26 @@ def check_abilities(plug: Any) -> Iterator[Finding]:
     for _, name, status, lack in _ABILITIES:
         if name not in can:
             yield Finding(status, "abilities", f"no {name}: {lack}")
+
+
+def check_import(context: Context) -> Iterator[Finding]:
+    """Yield how many sessions of another package were imported lately, if any are to be."""
+    importer = context.factory.importer
+    if importer is None:
+        return
+    storage, where = context.storage, importer.origin.name
+    if storage.client_side:
+        yield Finding(OK, "import", f"from {where}; not counted, as the browsers keep the sessions")
+        return
+    day, week = imported_lately(storage, context.store, importer.salt)
+    remedy = None
+    if not week:
+        remedy = (
+            f"if {PREFIX}import has been set for longer than the old sessions live, remove it and "
+            "the old settings"
+        )
+    lately = f"from {where}: {day} sessions in the last 24 hours, {week} in the last 7 days"
+    yield Finding(OK, "import", lately, remedy)
 
 
 def check_clock(skew: float | None, files: Iterable[str]) -> Finding:

@@ -77,7 +77,7 @@ class Expiry:
         meta = record.meta
         if record.kind in (Kind.MOVED, Kind.ENDED):
             return SessionKey(key.session_id, meta.renewed + MARKED_FOR)
-        if meta.renewed < self._began or key.expires_at is None:
+        if meta.renewed < self._began or key.expires_at is None or record.kind is Kind.IMPORTED:
             return key
         if record.kind is Kind.SESSION:
             expires_at = self._lifetimes.expires_at(meta)

@@ -18,6 +18,7 @@ from ..checks import (
     Setting,
     check_abilities,
     check_clock,
+    check_import,
     check_settings,
     explain_settings,
 )
@@ -86,6 +87,7 @@ def _findings(context: Context, report: Report) -> Iterator[Finding]:
             # A chain goes on without a storage in front of it.
             yield Finding(WARN, "round trip", message)
         yield _check_versions(context, report)
+        yield from check_import(context)
         report.clock_ahead = probe.skew(context.plug)
     yield check_clock(report.clock_ahead, (context.ini, __file__))
 

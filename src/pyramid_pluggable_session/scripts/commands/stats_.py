@@ -24,6 +24,7 @@ _KINDS: Final = {
     Kind.OWNER: ("owner_indexes", "owners' indexes"),
     Kind.MOVED: ("moved_marks", "moved marks"),
     Kind.ENDED: ("ended_marks", "ended marks"),
+    Kind.IMPORTED: ("imported_marks", "imported marks"),
 }
 """What the kinds of records are called in JSON, and by people."""
 
