@@ -24,7 +24,11 @@ ADAS = ({"auth.userid": "ada", "cart": {"tea": 2}, "visits": 12}, {"auth.userid"
 
 @pytest.fixture
 def site(tmp_path):
-    return Site(tmp_path, f"sqlite://{tmp_path}/sessions.db", secure="false")
+    site = Site(tmp_path, f"sqlite://{tmp_path}/sessions.db", secure="false")
+    # Those of another package, which are for nobody but translate.
+    (old,) = re.findall(r"(?ms)^```ini\n(session\..*?)^```$", TEXT)
+    site.add(old)
+    return site
 
 
 @pytest.fixture

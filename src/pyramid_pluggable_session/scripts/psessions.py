@@ -37,6 +37,7 @@ COMMANDS: Final = (
     "copy",
     "rekey",
     "secret",
+    "translate",
 )
 """Each is a module ``commands.<name>_`` with ``HELP``, ``EXAMPLES``, ``configure``, ``run``, and
 ``NEEDS_APPLICATION`` if it does not."""
@@ -44,7 +45,7 @@ COMMANDS: Final = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    args = make_parser().parse_args(argv)
+    args = make_parser().parse_args(_ini_first(sys.argv[1:] if argv is None else argv))
     output = Output(sys.stdout, json=getattr(args, "json", False))
     try:
         code = _run(args, output)
@@ -57,6 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted; what was done stays done, run it again to go on", file=sys.stderr)
         return INTERRUPTED
     return code
+
+
+def _ini_first(argv: Sequence[str]) -> Sequence[str]:
+    """Return the arguments in their order if they begin with ``COMMAND INI``, as many would say."""
+    if len(argv) > 1 and argv[0] in COMMANDS and not argv[1].startswith("-"):
+        return [argv[1], argv[0], *argv[2:]]
+    return argv
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -84,6 +92,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 class _Formatter(argparse.HelpFormatter):
     """Keeps the lines of a text, each wrapped to the width of the terminal."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        # argparse forgets that commands are indented by one step more, and the longest one's help
+        # gets a line of its own.
+        for command in self._iter_indented_subactions(action):
+            length = len(self._format_action_invocation(command)) + self._current_indent
+            self._action_max_length = max(self._action_max_length, length)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         lines = []
