@@ -730,7 +730,9 @@ class Origin:
         self.stored.pop(key.id, None)
 
 
-@pytest.mark.parametrize("spec", ["test_importing.Origin", Origin, Origin()], ids=str)
+@pytest.mark.parametrize(
+    "spec", ["test_importing.Origin", Origin, Origin()], ids=["name", "class", "object"]
+)
 def test_an_origin_of_somebody_else(spec):
     app = ours({}, **{"import": spec})
     client = app.client()
