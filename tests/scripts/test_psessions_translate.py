@@ -650,7 +650,7 @@ class TestOutput:
     def test_is_a_part_of_an_ini_file(self, run):
         for line in run(self.OLD).splitlines():
             assert line == "" or line.startswith(("# ", "pluggable_session."))
-            assert len(line) <= 79
+            assert len(line) <= 79 or "old.ini" in line  # a path is not broken
 
     def test_on_a_narrow_terminal(self, site):
         ini = site(self.OLD)
