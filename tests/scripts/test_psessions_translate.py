@@ -8,6 +8,7 @@ import re
 import plaster
 import pytest
 from pyramid.config import Configurator
+from pyramid.interfaces import ISessionFactory
 from pyramid.paster import bootstrap
 from sites import SECRET, as_json, close, on_terminal
 from webtest import TestApp
@@ -717,4 +718,7 @@ def test_nobody_is_logged_out(name, site, run, tmp_path, request):
         with open_session(ours) as session:
             assert dict(session) == {"user": "ada"}
         assert session_of(ours) == {"user": "ada"}
+        origin = env["registry"].getUtility(ISessionFactory).importer.origin
+        if hasattr(origin, "close"):
+            origin.close()
         close(env)
