@@ -103,6 +103,7 @@ def close_all():
         ("redisnm", "RedisNamespaceManager", "close"),
         ("memcached", "MemcachedNamespaceManager", "disconnect_all"),
         ("sqla", "SqlaNamespaceManager", "dispose"),
+        ("database", "DatabaseNamespaceManager", "dispose"),
     ):
         if f"beaker.ext.{module}" not in sys.modules:
             continue

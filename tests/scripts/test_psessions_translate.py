@@ -722,3 +722,9 @@ def test_nobody_is_logged_out(name, site, run, tmp_path, request):
         if hasattr(origin, "close"):
             origin.close()
         close(env)
+    if name == "database":
+        # Beaker keeps its connections for ever.
+        from beaker.ext.database import DatabaseNamespaceManager
+
+        for engine in DatabaseNamespaceManager.binds.dict.values():
+            engine.dispose()
