@@ -143,7 +143,7 @@ def test_a_deployment_that_logs_everybody_out_is_rolled_back(
         visitors = [Visitor(old, number, clock.now) for number in range(4)]
         experiment.acknowledged += len(visitors)
         if what == "hashalg":
-            new = make_app(hashalg="sha256")
+            new = make_app(hashalg="sha512")
         else:
             new = App(plug="chain", settings={"pluggable_session.chain.plugs": members})
         for visitor in visitors:
