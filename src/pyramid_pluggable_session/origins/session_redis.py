@@ -19,66 +19,41 @@ from typing import Any, ClassVar, Final
 
 from pyramid.exceptions import ConfigurationError
 from webob.cookies import SignedSerializer
-from zope.interface import implementer
 
 from .. import clock
-from ..cookie import cookie_values
-from ..interfaces import IOrigin
-from ..keys import SessionKey
-from ..settings import Option
-from ..storage import Storage
 from .formats import as_dict, as_time
+from .redis_origin import RedisOrigin
 from .redis_settings import RedisSettings
-from .sessions import LONGEST_COOKIE, OldKey, OldSession, Refused
+from .sessions import OldSession, Refused
 
 _SALT: Final = "pyramid_session_redis."
 
 
-@implementer(IOrigin)
-class SessionRedisOrigin:
+class SessionRedisOrigin(RedisOrigin):
     """The sessions of pyramid_session_redis."""
 
     name: ClassVar[str] = "session_redis"
-    options: ClassVar[tuple[Option, ...]] = ()
 
     def __init__(
         self, config: Any, *, allow_pickle: bool = False, classes: Iterable[type] = ()
     ) -> None:
         given = RedisSettings(config, "pyramid_session_redis", "redis_")
-        self.places = (given.place(),)
-        self._name = self.places[0].name
-        self._timeout = given.timeout()
         signer = given.dotted("cookie_signer")
         if signer is None:
             signer = SignedSerializer(given.secret(), _SALT, "sha512", serializer=_Text())
         elif not hasattr(signer, "loads"):
             raise ConfigurationError("redis.sessions.cookie_signer has no method loads.")
         self._signer = signer
-        self._read = given.reader(allow_pickle, classes)
-        self._storage = given.storage()
+        super().__init__(given, allow_pickle, classes)
 
-    def identify(self, request: Any) -> OldKey | None:
-        """Return the session id of the one signed cookie."""
-        found = {
-            each for value in cookie_values(request, self._name) if (each := self._open(value))
-        }
-        return OldKey(found.pop()) if len(found) == 1 else None
-
-    def _open(self, value: str) -> str | None:
-        if len(value) > LONGEST_COOKIE or not value.isascii():
-            return None
+    def _open(self, cookie: str) -> str | None:
         try:
-            session_id: str = self._signer.loads(value.encode())
+            session_id: str = self._signer.loads(cookie.encode())
         except ValueError:
             return None
         return session_id
 
-    def load(self, key: OldKey, request: Any) -> OldSession | None:
-        """Return the session, None if it is absent or over."""
-        stored = Storage(self._storage, request).loads(SessionKey(key.id, None))
-        if stored is None:
-            return None
-        payload = as_dict(self._read(stored))
+    def _session(self, payload: dict[str, Any]) -> OldSession | None:
         if not {"m", "c", "v"} <= payload.keys():
             raise Refused("data that is no session")
         timeout, ends = payload.get("t"), payload.get("x")
@@ -95,14 +70,6 @@ class SessionRedisOrigin:
             # By adjust_session_timeout(), for this session alone.
             return OldSession(data, created, expires_at, timeout=as_time(timeout))
         return OldSession(data, created, expires_at)
-
-    def forget(self, key: OldKey, request: Any) -> None:
-        """Delete the session."""
-        Storage(self._storage, request).clear(SessionKey(key.id, None))
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._storage.close()
 
 
 class _Text:
