@@ -81,6 +81,8 @@ def test_the_panel(chromium, shop, width):
         with context.expect_page() as opened:
             tab.locator("#pShowToolBarButton").click()
         page = opened.value
+        # Its tabs work once its scripts have run: a click before that is lost.
+        page.wait_for_load_state("load")
         page.locator("#pDebugPanel-session_storage a").click()
         panel = page.locator("#pDebugPanel-session_storage-content")
         panel.wait_for(state="visible")
