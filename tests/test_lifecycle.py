@@ -324,6 +324,26 @@ class TestChanges:
         client.request(lambda request: {})
         assert client.data() == {"a": 1}
 
+    def test_a_first_look_while_the_body_is_sent_cannot_change_anything(self, app):
+        seen = []
+
+        def view(request):
+            session = request.session
+
+            def body():
+                seen.append(dict(session))
+                with pytest.raises(RuntimeError, match="after it had been saved"):
+                    session["late"] = True
+                yield b"done"
+
+            return Response(app_iter=body())
+
+        client = app.client()
+        client.do(put(a=1))
+        client.request(view)
+        assert seen == [{"a": 1}]
+        assert client.data() == {"a": 1}
+
     def test_nothing_is_saved_when_the_view_fails_unhandled(self, app):
         def view(request):
             request.session["a"] = 1

@@ -214,15 +214,18 @@ def _part(session: Session, request: Any) -> None:
     """Part the session from its request, which is over.
 
     As the request has the session, and the session the request, only Python's search for cycles
-    would free the two, much later. Not if nobody has looked inside: that takes the request.
+    would free the two, much later. Not if nobody has looked inside: that takes the request, and
+    a body that is sent piece by piece may do it yet.
     """
     visit = session.visit
-    if visit is not None:
-        try:
-            _check_saved(visit)
-        finally:
-            session.request = None
-            visit.part()
+    if visit is None:
+        session.late = True
+        return
+    try:
+        _check_saved(visit)
+    finally:
+        session.request = None
+        visit.part()
 
 
 def _check_saved(visit: Visit) -> None:

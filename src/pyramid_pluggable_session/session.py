@@ -35,6 +35,9 @@ class Session(MutableMapping[str, Any]):
     visit: Visit | None = None
     """What the factory needs at the end of the request; None before the first look inside."""
 
+    late: bool = False
+    """Whether the request was over before the first look inside, so that no change is saved."""
+
     def __init__(self, request: Any, open_visit: Callable[[Any], Visit]) -> None:
         self.request = request
         self._open_visit = open_visit
@@ -43,6 +46,7 @@ class Session(MutableMapping[str, Any]):
         """Return the visit, which begins now if this is the first look."""
         if self.visit is None:
             self.visit = self._open_visit(self.request)
+            self.visit.closed = self.late
         return self.visit
 
     def _look(self) -> dict[str, Any]:
