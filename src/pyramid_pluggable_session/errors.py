@@ -24,10 +24,10 @@ class PlugUnavailable(SessionError):
 
 
 class SessionConflict(SessionError):
-    """Two requests changed the same keys, and ``on_conflict = fail`` asks for an error.
+    """Two requests changed the same keys, and ``on_conflict = fail`` asks for an error."""
 
-    ``keys`` names what both changed, each as a path such as ``cart.items``.
-    """
+    keys: tuple[str, ...]
+    """What both changed, each as a path such as ``cart.items``."""
 
     def __init__(self, message: str, keys: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -35,10 +35,13 @@ class SessionConflict(SessionError):
 
 
 class SessionTooLarge(SessionError):
-    """The record is larger than the storage, or the setting ``max_size``, admits.
+    """The record is larger than the storage, or the setting ``max_size``, admits."""
 
-    ``size`` and ``limit`` are in bytes.
-    """
+    size: int
+    """Bytes of the record."""
+
+    limit: int
+    """Bytes that it may have."""
 
     def __init__(self, message: str, size: int, limit: int) -> None:
         super().__init__(message)
@@ -51,10 +54,13 @@ class TooManySessions(SessionError):
 
 
 class UnserializableValue(SessionError, ValueError):
-    """A value of a type that cannot be stored; ``path`` leads to it, the keys from the outside in.
+    """A value of a type that cannot be stored.
 
     It is a :class:`ValueError`, as Pyramid asks of session serializers.
     """
+
+    path: tuple[Any, ...]
+    """What leads to the value: the keys, from the outside in."""
 
     def __init__(self, message: str, path: Sequence[Any] = ()) -> None:
         super().__init__(message)

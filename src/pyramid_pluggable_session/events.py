@@ -13,12 +13,19 @@ if TYPE_CHECKING:
     from .storage import Operation
 
 EndReason = Literal["invalidated", "idle", "lifetime", "owner", "max_sessions"]
+"""Why a session ended, see :class:`SessionEnded`."""
+
 DropReason = Literal["ended", "moved", "outage"]
+"""Why changes were not stored, see :class:`SessionDropped`."""
 
 
 @dataclass(frozen=True)
 class SessionEvent:
-    """What all the events have in common."""
+    """What all the events have in common.
+
+    ``request`` is the one in which it happened, None outside of one. ``handle`` is the name that
+    the session has in logs and in ``psessions``.
+    """
 
     request: Any
     handle: str
@@ -95,9 +102,10 @@ class SessionClosed:
     """A request that had looked into its session is over with it: the response is made.
 
     It comes last, once for each such request, whatever became of the session. It is no
-    :class:`SessionEvent`: nothing need have happened. ``handle`` is empty for a new session that
-    was not stored, ``stored`` tells whether this request has stored the session, ``plug`` is the
-    name of the storage, and ``operations`` is what was done to it for this request, oldest first.
+    :class:`SessionEvent`: nothing need have happened. ``request`` is that request. ``handle`` is
+    empty for a new session that was not stored, ``stored`` tells whether this request has stored
+    the session, ``plug`` is the name of the storage, and ``operations`` is what was done to it for
+    this request, oldest first.
     """
 
     request: Any

@@ -29,46 +29,50 @@ from .store import Outcome, Store
 from .visit import Visit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import timedelta
+
     from .importing import Importer
 
 log = logging.getLogger("pyramid_pluggable_session")
 
 
 def PluggableSessionFactory(  # noqa: N802
-    secret: Any,
+    secret: str | bytes | Sequence[str | bytes],
     cookie_name: str = "session",
-    max_age: Any = None,
+    max_age: int | str | None = None,
     path: str = "/",
-    domain: Any = None,
-    secure: Any = "auto",
-    httponly: Any = True,
-    set_on_exception: Any = True,
-    timeout: Any = 1200,
-    reissue_time: Any = "auto",
+    domain: str | Sequence[str] | None = None,
+    secure: bool | str | None = "auto",
+    httponly: bool | str = True,
+    set_on_exception: bool | str = True,
+    timeout: float | timedelta | str | None = 1200,
+    reissue_time: float | timedelta | str | None = "auto",
     hashalg: str = "sha256",
     salt: str = "pyramid_pluggable_session.",
     serializer: Any = "msgpack",
     *,
     samesite: str | None = "Lax",
-    partitioned: Any = False,
-    lifetime: Any = None,
-    encrypt: Any = False,
-    max_size: Any = 1024 * 1024,
+    partitioned: bool | str = False,
+    lifetime: float | timedelta | str | None = None,
+    encrypt: bool | str = False,
+    max_size: int | str | None = 1024 * 1024,
     on_conflict: str = "ours",
-    on_outage: Any = "fail",
-    max_sessions: Any = None,
+    on_outage: str | Callable[[Any], str] = "fail",
+    max_sessions: int | str | None = None,
     on_max_sessions: str = "end_oldest",
-    device_details: Any = (),
-    compat: Any = False,
+    device_details: str | Sequence[str] | None = (),
+    compat: bool | str = False,
 ) -> SessionFactory:
     """Make a session factory for ``config.set_session_factory``.
 
-    The arguments are the settings ``pluggable_session.*``, see
-    :data:`~pyramid_pluggable_session.options.CORE_OPTIONS`, as Python values or as the strings of
-    an ini file. One default differs: without ``max_age`` the cookie ends with the browser. Raises
+    The arguments are the settings ``pluggable_session.*``, as Python values or as the strings of
+    an ini file; the page of settings says what each is for. One default differs: without
+    ``max_age`` the cookie ends with the browser. Raises
     :class:`~pyramid.exceptions.ConfigurationError` for what is wrong.
 
-    ``config.include('pyramid_pluggable_session')`` does this with the settings.
+    ``config.include('pyramid_pluggable_session')`` does this with the settings. What is returned
+    is a :class:`pyramid.interfaces.ISessionFactory`, called with a request.
     """
     return SessionFactory(
         parse(CORE_OPTIONS, locals(), lambda name: f"PluggableSessionFactory's argument {name}")

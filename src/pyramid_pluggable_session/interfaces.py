@@ -62,7 +62,8 @@ class ISessionKey(Interface):
         "safe in a file name or a database key."
     )
     expires_at = Attribute(
-        "Epoch seconds (float) after which the record may be forgotten, or None for never."
+        "Epoch seconds (float) after which the record may be forgotten, or None for never. It is "
+        "that of what is to be stored: in ``loads`` and ``clear`` it says nothing."
     )
 
 

@@ -34,7 +34,11 @@ def handle(session_id: str) -> str:
 
 @implementer(ISessionKey)
 class SessionKey(NamedTuple):
-    """What a plug gets to see of a session."""
+    """What a plug gets to see of a session: an :class:`.ISessionKey`.
+
+    ``session_id`` is 64 lowercase hexadecimal digits; ``expires_at`` is in epoch seconds, None for
+    never. A plug with ``scan`` yields such keys, or objects of its own with these attributes.
+    """
 
     session_id: str
     expires_at: float | None

@@ -41,7 +41,11 @@ def includeme(config: Any) -> None:
 
 
 def measure(config: Any, meter_provider: MeterProvider | None = None) -> None:
-    """Measure the sessions of this application, with the global meter provider or another one."""
+    """Measure the sessions of this application, with the global meter provider or another one.
+
+    It is called in place of including this module. To import the module without OpenTelemetry's
+    API raises :class:`~pyramid.exceptions.ConfigurationError`.
+    """
     meter = get_meter("pyramid_pluggable_session", __version__, meter_provider)
     _count_events(config, meter)
     _measure_operations(config, meter)

@@ -24,10 +24,11 @@ from .storage import Storage, describe
 class OwnedSession:
     """A live session of an owner's. Times are epoch seconds.
 
-    ``handle`` names it in pages and calls; ``last_seen`` is when it was last stored, which it is
-    at most ``reissue_time`` after it was last used; ``expires_at`` is None for never. ``address``
-    and ``user_agent`` are of the request that began it, None unless ``device_details`` says to keep
-    them. ``current`` is true for the session of the request that asks.
+    ``handle`` names it in pages and calls. ``created`` is when it began. ``last_seen`` is when it
+    was last stored, which it is at most ``reissue_time`` after it was last used. ``expires_at`` is
+    None for never. ``address`` and ``user_agent`` are of the request that began it, None unless
+    ``device_details`` says to keep them. ``current`` is true for the session of the request that
+    asks.
     """
 
     handle: str

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from pyramid.interfaces import ISession
@@ -31,6 +40,9 @@ class Session(MutableMapping[str, Any]):
     It is not a subclass of ``dict``: the C code of ``json`` and others reads a subclass behind its
     back and would find it empty. ``dict(session)`` gives a plain one.
     """
+
+    request: Any
+    """The request whose session it is; None once that is over."""
 
     visit: Visit | None = None
     """What the factory needs at the end of the request; None before the first look inside."""
@@ -98,15 +110,15 @@ class Session(MutableMapping[str, Any]):
             self._share()
         return value
 
-    def keys(self) -> Any:
+    def keys(self) -> KeysView[str]:
         """Return a view of the keys."""
         return self._share().keys()
 
-    def values(self) -> Any:
+    def values(self) -> ValuesView[Any]:
         """Return a view of the values."""
         return self._share().values()
 
-    def items(self) -> Any:
+    def items(self) -> ItemsView[str, Any]:
         """Return a view of the pairs."""
         return self._share().items()
 
@@ -284,8 +296,8 @@ class Session(MutableMapping[str, Any]):
     def owner(self) -> str | None:
         """The user whose session it is, as text; None for nobody.
 
-        ``SessionAuthenticationHelper`` sets it at login. What it is for is in
-        :mod:`pyramid_pluggable_session.owners`. Raises ValueError for what is no user id.
+        :class:`.SessionAuthenticationHelper` sets it at login, and :func:`.owned_sessions` lists
+        the sessions of an owner. Raises ValueError for what is no user id.
         """
         return self._opened().meta.owner
 

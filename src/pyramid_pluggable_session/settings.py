@@ -36,6 +36,7 @@ _FALSE = frozenset({"false", "no", "off", "0", "f", "n"})
 class Option:
     """One option of the core or of a plug.
 
+    ``name`` is what its setting's name ends with, and ``help`` one sentence for people.
     ``convert`` gets the value as it was given (a string from an ini file or a URL, anything from a
     keyword) and returns the option's value; it raises ``ValueError`` with what would be right.
     ``default`` is the option's value as such, or :data:`REQUIRED`. The value of a ``secret`` option

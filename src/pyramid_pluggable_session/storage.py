@@ -23,10 +23,11 @@ NOT_TRIED: Final = "not tried"
 
 
 class Operation(NamedTuple):
-    """One operation on a storage: its name, bytes of the record, and seconds it took.
+    """One operation on a storage.
 
-    ``error`` is None if it was done, the name of the exception's class if it failed, or
-    :data:`NOT_TRIED`.
+    ``name`` is that of the plug's method, such as ``loads``. ``size`` is the size of the record in
+    bytes, and ``seconds`` is how long it took. ``error`` is None if it was done, the name of the
+    exception's class if it failed, or ``not tried`` if others had got no answer just before.
     """
 
     name: str

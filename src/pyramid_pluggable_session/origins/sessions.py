@@ -12,7 +12,10 @@ LONGEST_COOKIE: Final = 8192
 
 
 class Place(NamedTuple):
-    """Where a browser keeps a cookie: what it takes to delete it. No domain is the host itself."""
+    """Where a browser keeps a cookie: what it takes to delete it.
+
+    ``name``, ``path`` and ``domain`` are its attributes; no domain is the host itself.
+    """
 
     name: str
     path: str = "/"
@@ -37,9 +40,10 @@ class OldKey(NamedTuple):
 class OldSession:
     """A live session of another package. Times are epoch seconds, ``timeout`` is in seconds.
 
-    ``data`` is what the application put there, and nothing of the package's own. ``expires_at`` is
-    when the session would have ended without another request, None for never; ``timeout`` is its
-    own idle timeout, if it had one. ``places`` are those of its cookie, if they are its own, too.
+    ``data`` is what the application put there, and nothing of the package's own. ``created`` is
+    when it began. ``expires_at`` is when the session would have ended without another request, None
+    for never. ``timeout`` is its own idle timeout, None for none, and left out where that of the
+    settings goes for it, too. ``places`` are those of its cookie, if they are its own, too.
     """
 
     data: dict[str, Any] = field(repr=False)

@@ -39,7 +39,10 @@ class Guarded:
     """
 
     name: str
-    canonical = False
+    """What a record's header calls it, so that a record is read by what wrote it."""
+
+    canonical: bool = False
+    """Whether ``dumps(loads(data)) == data`` for whatever ``dumps`` made."""
 
     def _encode(self, state: Any, /) -> bytes:
         raise NotImplementedError

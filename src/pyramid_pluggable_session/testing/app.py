@@ -106,11 +106,14 @@ class FakeClock:
     (Redis and the like) excepted. It is global: not for tests that run in parallel threads.
     """
 
+    now: float
+    """What time it is, in epoch seconds."""
+
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, or go back with a negative number."""
+        """Let so many seconds pass, or go back with a negative number."""
         self.now += seconds
 
     def __enter__(self) -> FakeClock:

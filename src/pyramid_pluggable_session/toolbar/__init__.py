@@ -16,7 +16,10 @@ from pyramid.exceptions import ConfigurationError
 
 
 def includeme(config: Any) -> None:
-    """Add the panel to the toolbar."""
+    """Add the panel to the toolbar. Included by ``debugtoolbar.includes``, not by the application.
+
+    Raises :class:`~pyramid.exceptions.ConfigurationError` in the application itself.
+    """
     if not hasattr(config, "add_debugtoolbar_panel"):
         raise ConfigurationError(
             "pyramid_pluggable_session.toolbar is not for the application but for its toolbar. "
