@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 from .. import clock
 from ..keys import SessionKey, new_session_id
+
+# So that a failure of the suite shows the values, as those of a test module do.
+if "pytest" in sys.modules:
+    sys.modules["pytest"].register_assert_rewrite(f"{__name__}.contract")
+
 from .app import (
     FakeClock,
     assert_logged_in,
