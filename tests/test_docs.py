@@ -5,16 +5,24 @@ import pathlib
 import re
 import sys
 import types
+from importlib.metadata import entry_points
 
 import pytest
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
+from pyramid_pluggable_session.config import _INI_OPTIONS as CORE
 from pyramid_pluggable_session.interfaces import IPlugSession
 from pyramid_pluggable_session.loader import known_plugs, make_plug
+from pyramid_pluggable_session.origins import COMMON_OPTIONS
+from pyramid_pluggable_session.origins import GROUP as ORIGINS
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 STORAGES = (DOCS / "storages.md").read_text()
+OURS = "pyramid_pluggable_session."
+IMPORTS = [*COMMON_OPTIONS] + [
+    option for entry in entry_points(group=ORIGINS) for option in entry.load().options
+]
 
 
 def configurations(text):
@@ -24,12 +32,40 @@ def configurations(text):
             yield dict(re.findall(r"(?m)^(\S+) =\s+(.*(?:\n .*)*)$", part))
 
 
-@pytest.mark.parametrize("path", list(DOCS.glob("*.md")), ids=lambda path: path.name)
-def test_tables_of_options_are_up_to_date(path):
+@pytest.fixture(scope="module")
+def tables():
+    """Return the module that writes the tables."""
     spec = importlib.util.spec_from_file_location("docs_options", DOCS / "options.py")
     options = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(options)
-    assert path.read_text() == options.up_to_date(path.read_text()), "run: python docs/options.py"
+    return options
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+def test_tables_of_options_are_up_to_date(path, tables):
+    assert path.read_text() == tables.up_to_date(path.read_text()), "run: python docs/options.py"
+
+
+def test_every_option_has_its_row_once():
+    """Those of the core and of the import in settings.md, those of a storage in storages.md."""
+    text = (DOCS / "settings.md").read_text()
+    for prefix, (of_it, expected) in {
+        "core": (r"options: [\w ]+", CORE),
+        "import": (r"options of import(?:: \w+)?", IMPORTS),
+    }.items():
+        found = re.findall(rf"(?s)<!-- {of_it} -->\n(.*?)<!-- end -->", text)
+        rows = [row for table in found for row in re.findall(r"(?m)^\| `(\w+)` \|", table)]
+        assert sorted(rows) == sorted(option.name for option in expected), prefix
+    plugs = {entry.load() for entry in known_plugs().values() if entry.value.startswith(OURS)}
+    for plug in plugs:
+        names = [option.name for option in plug.options]
+        (row,) = re.findall(rf"(?m)^\| \[`{plug.name}`\]\(.*$", text)
+        assert re.findall(r"`(\w+)`", row.split("|")[3]) == names
+        if names:
+            (table,) = re.findall(
+                rf"(?s)<!-- options of {plug.name} -->(.*?)<!-- end -->", STORAGES
+            )
+            assert re.findall(r"(?m)^\| `(\w+)` \|", table) == names
 
 
 @pytest.fixture

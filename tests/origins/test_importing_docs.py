@@ -1,12 +1,7 @@
-"""What docs/importing.md says works as it says.
-
-``python tests/origins/test_importing_docs.py`` brings its tables of options up to date.
-"""
+"""What docs/importing.md and the settings of the pages about each package say works."""
 
 from __future__ import annotations
 
-import importlib.util
-import pathlib
 import re
 import sys
 import types
@@ -18,29 +13,9 @@ from pyramid.interfaces import ISessionFactory
 from pyramid.session import SignedCookieSessionFactory
 
 from apps import SECRET, App
-from pyramid_pluggable_session.origins import COMMON_OPTIONS
-from pyramid_pluggable_session.origins.beaker import BeakerOrigin
-from pyramid_pluggable_session.origins.signed_cookie import SignedCookieOrigin
+from snippets import DOCS, configurations
 
-DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
-PAGE = DOCS / "importing.md"
-TEXT = PAGE.read_text()
-TABLES = {
-    "common": COMMON_OPTIONS,
-    "beaker": BeakerOrigin.options,
-    "signed_cookie": SignedCookieOrigin.options,
-}
-
-
-def up_to_date(text):
-    spec = importlib.util.spec_from_file_location("docs_options", DOCS / "options.py")
-    options = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(options)
-    return re.sub(
-        r"(?s)(<!-- import: (\w+) -->\n).*?(<!-- end -->)",
-        lambda match: match[1] + options.table(TABLES[match[2]]) + match[3],
-        text,
-    )
+TEXT = (DOCS / "importing.md").read_text()
 
 
 def snippets(title, language):
@@ -48,10 +23,27 @@ def snippets(title, language):
     return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", chapter)
 
 
+def made(settings, folder):
+    return {
+        name: value.replace("/var/lib/app", str(folder)).replace("replace-me", SECRET)
+        for name, value in settings.items()
+    }
+
+
 def settings_of(title, folder):
     (ini,) = snippets(title, "ini")
-    ini = ini.replace("/var/lib/app", str(folder)).replace("replace-me", SECRET)
-    return dict(re.findall(r"(?m)^(\S+) = (.*)$", ini))
+    return made(dict(re.findall(r"(?m)^(\S+) = (.*)$", ini)), folder)
+
+
+def settings_of_page(name, folder):
+    """Return the settings that a page ends up with."""
+    (settings,) = [
+        settings
+        for _, settings in configurations(DOCS / f"{name}.md")
+        if "pluggable_session.import" in settings
+    ]
+    # The tests' clients speak http.
+    return {k: v for k, v in made(settings, folder).items() if not k.endswith("secure")}
 
 
 def application(settings):
@@ -66,12 +58,8 @@ def application(settings):
     return ours(settings, **options)
 
 
-def test_the_tables_are_up_to_date():
-    assert up_to_date(TEXT) == TEXT, f"run: python {pathlib.Path(__file__).name}"
-
-
 def test_from_pyramid_beaker(tmp_path):
-    settings = settings_of("From pyramid_beaker", tmp_path)
+    settings = settings_of_page("from-beaker", tmp_path)
     theirs = beaker(**{k[8:]: v for k, v in settings.items() if k.startswith("session.")})
     browser = CookieJar()
     theirs.log_in(browser, RICH)
@@ -79,17 +67,17 @@ def test_from_pyramid_beaker(tmp_path):
 
 
 def test_from_pyramids_signed_cookie(tmp_path):
-    factory = SignedCookieSessionFactory("the-old-secret")
+    factory = SignedCookieSessionFactory("the-old-secret", timeout=3600)
     theirs, browser = Theirs(lambda config: config.set_session_factory(factory)), CookieJar()
     theirs.log_in(browser)
-    settings = settings_of("From Pyramid's signed cookie", tmp_path)
+    settings = settings_of_page("from-signed-cookie", tmp_path)
     check_moved(application(settings), browser, "session")
 
 
-@pytest.mark.parametrize("name", ["pyramid_session_redis", "pyramid_redis_sessions"])
+@pytest.mark.parametrize("name", ["from-session-redis", "from-redis-sessions"])
 def test_from_redis(name, tmp_path):
     """The sessions are in test_redis_peers.py."""
-    app = application(settings_of(f"From {name}", tmp_path))
+    app = application(settings_of_page(name, tmp_path))
     assert app.client().data() == {}
 
 
@@ -109,7 +97,7 @@ def test_pickles(tmp_path, monkeypatch):
 
 
 def test_going_back_and_forward_again(tmp_path):
-    settings = settings_of("From pyramid_beaker", tmp_path)
+    settings = settings_of_page("from-beaker", tmp_path)
     given = {k[8:]: v for k, v in settings.items() if k.startswith("session.")}
     theirs, browser, other = beaker(**given), CookieJar(), CookieJar()
     theirs.log_in(browser)
@@ -151,7 +139,3 @@ def test_from_somewhere_else(monkeypatch):
 
 def test_off_by_default():
     assert App().registry.getUtility(ISessionFactory).importer is None
-
-
-if __name__ == "__main__":
-    PAGE.write_text(up_to_date(TEXT))
