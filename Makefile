@@ -48,6 +48,13 @@ lint: .venv-lint/.made  ## check style and types
 	@.venv-lint/bin/ruff format --check .
 	@.venv-lint/bin/mypy
 
+docs: .venv-docs/.made  ## build the documentation
+	@.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+	@echo "The documentation: docs/_build/html/index.html"
+
+dist: .venv-dist/.made  ## build what is published, and check it
+	@.venv-dist/bin/python tests/dist/check.py
+
 audit: .venv-audit/.made  ## look for known weaknesses in the code and in what it depends on
 	@.venv-audit/bin/bandit --quiet --recursive src --severity-level medium --skip B301
 	@if $(PYTHON) -c "import urllib.request as u; u.urlopen('https://pypi.org/pypi/pip/json', timeout=10)" 2>/dev/null; then \
@@ -60,7 +67,8 @@ nox: .venv-nox/.made programs  ## run the tests with every Python and Pyramid th
 	@.venv-nox/bin/nox $(ARGS)
 
 clean:  ## remove what was made here
-	rm -rf .venv-demo .venv-test .venv-lint .venv-audit .venv-nox .venv-bench .nox .servers dist build .coverage .coverage.* \
+	rm -rf .venv-demo .venv-test .venv-lint .venv-docs .venv-audit .venv-dist .venv-nox .venv-bench .nox .servers \
+	    dist build docs/_build .coverage .coverage.* \
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
@@ -103,4 +111,4 @@ programs: .servers/dynamodb-local
 	    echo "Could not fetch DynamoDB Local; the tests that need it are skipped."; \
 	fi
 
-.PHONY: help demo test soak coverage bench lint audit nox clean programs
+.PHONY: help demo test soak coverage bench lint docs dist audit nox clean programs

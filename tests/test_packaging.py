@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -66,12 +67,27 @@ def test_the_wheel_says_what_it_is(wheel):
     assert "\n# pyramid_pluggable_session\n" in metadata, "the README"
 
 
+def test_the_index_gets_the_readme_without_links_to_files(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(f"{PACKAGE}-{__version__}.dist-info/METADATA").decode()
+    shown = metadata.partition("\n\n")[2]
+    readme = (ROOT / "README.md").read_text()
+    link = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
+    assert any((ROOT / target).is_file() for _, target in link.findall(readme))
+    # There is nothing beside the README on the index: such a link would lead nowhere.
+    assert all(target.startswith("https://") for _, target in link.findall(shown))
+    assert link.sub(r"\1", shown) == link.sub(r"\1", readme)
+
+
 def test_the_source_has_what_it_takes_to_build_and_test(tmp_path):
     with tarfile.open(build("sdist", tmp_path)) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "README.md", "CHANGES.md", "LICENSE", "CONTRIBUTING.md"} <= names
-    assert {f"src/{PACKAGE}/py.typed", "tests/test_packaging.py"} <= names
-    assert not [name for name in names if "__pycache__" in name or name.startswith(".venv")]
+    assert {"pyproject.toml", "hatch_build.py", "README.md", "CHANGES.md", "LICENSE"} <= names
+    assert {"Makefile", "noxfile.py", "CONTRIBUTING.md", "RELEASING.md"} <= names
+    assert {f"src/{PACKAGE}/py.typed", "tests/test_packaging.py", "docs/conf.py"} <= names
+    assert not [name for name in names if "__pycache__" in name or name.startswith("docs/_build")]
+    # hatchling adds this one, so that what is made in an unpacked source stays out of a wheel.
+    assert {name for name in names if name.startswith(".")} <= {".gitignore"}
 
 
 @pytest.mark.parametrize("name", sorted(known_plugs()))
