@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import pathlib
 import re
 import time
 
 import pytest
+from pyramid.testing import DummyRequest
 from webtest import TestApp
 
 from apps import App
 from pyramid_pluggable_session import SessionAuthenticationHelper, clock
+from pyramid_pluggable_session.session import Session
 from pyramid_pluggable_session.testing import (
     FakeClock,
     assert_logged_in,
@@ -20,8 +21,9 @@ from pyramid_pluggable_session.testing import (
     session_key,
     session_of,
 )
+from snippets import DOCS, snippets
 
-DOCUMENT = pathlib.Path(__file__).parents[1] / "docs" / "testing.md"
+DOCUMENT = DOCS / "testing.md"
 
 
 @pytest.fixture(params=["memory", "cookie"])
@@ -233,15 +235,111 @@ class TestFixtures:
         pytester.runpytest_subprocess("-W", "ignore::UserWarning").assert_outcomes(passed=3)
 
 
-def test_the_documentation():
-    (code,) = re.findall(r"(?ms)^```python\n(.*?)^```$", DOCUMENT.read_text())
-    tests: dict = {}
-    exec(code, tests)
+MYAPP = """
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPForbidden, HTTPSeeOther
+from pyramid.csrf import get_csrf_token
+from pyramid.response import Response
+from pyramid.security import forget, remember
 
-    def configure(config):
+from pyramid_pluggable_session import SessionAuthenticationHelper
+
+
+class Policy:
+    helper = SessionAuthenticationHelper()
+
+    def identity(self, request):
+        return self.helper.authenticated_userid(request)
+
+    authenticated_userid = identity
+
+    def permits(self, request, context, permission):
+        return self.identity(request) is not None
+
+    def remember(self, request, userid, **kw):
+        return self.helper.remember(request, userid)
+
+    def forget(self, request, **kw):
+        return self.helper.forget(request)
+
+
+def form(request, *names, action=""):
+    fields = "".join(f'<input name="{name}">' for name in names)
+    token = f'<input type="hidden" name="csrf_token" value="{get_csrf_token(request)}">'
+    return Response(f'<form method="post" action="{action}">{token}{fields}</form>')
+
+
+def login(request):
+    if request.method == "GET":
+        return form(request, "user", "password")
+    headers = remember(request, request.POST["user"])
+    return HTTPSeeOther("/account", headers=headers)
+
+
+def account(request):
+    return form(request, action="/logout")
+
+
+def logout(request):
+    return HTTPSeeOther("/", headers=forget(request))
+
+
+def cart(request):
+    return {"cart": request.session.get("cart", [])}
+
+
+def add(request):
+    request.session["cart"].append(request.matchdict["item"])
+    return {}
+
+
+def address(request):
+    if request.method == "GET":
+        return form(request, "address")
+    request.session["address"] = request.POST["address"]
+    return HTTPSeeOther("/address")
+
+
+def main(global_config, **settings):
+    with Configurator(settings=settings) as config:
+        config.include("pyramid_pluggable_session")
         config.set_security_policy(Policy())
-        config.add_route("visit", "/visit")
-        config.add_view(lambda request: {}, route_name="visit", renderer="json")
+        config.set_default_csrf_options(require_csrf=True)
+        for view, path, options in (
+            (lambda request: {}, "/", {"renderer": "json"}),
+            (login, "/login", {}),
+            (account, "/account", {"permission": "view"}),
+            (logout, "/logout", {"request_method": "POST"}),
+            (cart, "/cart", {"renderer": "json", "permission": "view"}),
+            (add, "/add/{item}", {"renderer": "json"}),
+            (address, "/address", {}),
+        ):
+            config.add_route(path, path)
+            config.add_view(view, route_name=path, **options)
+        return config.make_wsgi_app()
+"""
 
-    for name in ("test_cart", "test_idle"):
-        tests[name](App(configure=configure).client().testapp)
+
+class TestTheDocumentation:
+    def test_its_tests_pass(self, pytester):
+        files = {each.caption: each.text for each in snippets(DOCUMENT, "python")}
+        (pytester.path / "tests").mkdir()
+        for name, text in {**files, "myapp.py": MYAPP}.items():
+            (pytester.path / name).write_text(text)
+        tests = sum(text.count("\ndef test_") for text in files.values())
+        done = pytester.runpytest_subprocess("-W", "ignore::UserWarning", "-p", "no:cacheprovider")
+        done.assert_outcomes(passed=tests)
+        assert tests == 12
+
+    def test_what_a_dummy_request_has(self):
+        session = DummyRequest().session
+        for name in re.findall(
+            r"`(\w+)(?:\(\))?`",
+            re.search(r"It\s+has no (.*?);", DOCUMENT.read_text(), re.DOTALL)[1],
+        ):
+            assert hasattr(Session, name)
+            assert not hasattr(session, name)
+
+    def test_a_login_stores_two_records(self, app):
+        log_in(app.client().testapp, "ada")
+        assert len(list(app.plug.scan())) == 2
