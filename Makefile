@@ -47,6 +47,7 @@ lint: .venv-lint/.made  ## check style and types
 	@.venv-lint/bin/ruff check .
 	@.venv-lint/bin/ruff format --check .
 	@.venv-lint/bin/mypy
+	@.venv-lint/bin/mypy --config-file tests/typed_application/mypy.ini
 
 docs: .venv-docs/.made  ## build the documentation
 	@.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html

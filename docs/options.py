@@ -16,7 +16,7 @@ import re
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from pyramid_pluggable_session.config import _INI_OPTIONS
+from pyramid_pluggable_session.config import INI_OPTIONS
 from pyramid_pluggable_session.loader import known_plugs
 from pyramid_pluggable_session.options import secure
 from pyramid_pluggable_session.origins import COMMON_OPTIONS
@@ -25,7 +25,7 @@ from pyramid_pluggable_session.settings import REQUIRED, Option
 
 DOCS = Path(__file__).parent
 TABLE = re.compile(r"(?s)(<!-- (options(?: of|:) [\w: ]+|storages) -->\n).*?(<!-- end -->)")
-CORE = {option.name: option for option in _INI_OPTIONS}
+CORE = {option.name: option for option in INI_OPTIONS}
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import pytest
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
-from pyramid_pluggable_session.config import _INI_OPTIONS as CORE
+from pyramid_pluggable_session.config import INI_OPTIONS as CORE
 from pyramid_pluggable_session.interfaces import IPlugSession
 from pyramid_pluggable_session.loader import known_plugs, make_plug
 from pyramid_pluggable_session.origins import COMMON_OPTIONS

@@ -44,7 +44,6 @@ PUBLIC = {
         *import_module(PACKAGE).__all__,
         "__version__",
     ),
-    "session": ("Session",),
     "compat": ("CompatibleSession",),
     "errors": (
         "PlugUnavailable",

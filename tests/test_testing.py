@@ -8,12 +8,15 @@ import time
 import pytest
 from pyramid.testing import DummyRequest
 from webtest import TestApp
+from zope.interface import implementer
 
 from apps import App
 from pyramid_pluggable_session import SessionAuthenticationHelper, clock
+from pyramid_pluggable_session.interfaces import IPlugSession
 from pyramid_pluggable_session.session import Session
 from pyramid_pluggable_session.testing import (
     FakeClock,
+    PlugContract,
     assert_logged_in,
     assert_no_session,
     log_in,
@@ -105,6 +108,41 @@ def test_the_fake_clock_stands_still_and_is_put_back():
         fake.advance(5)
         assert clock.now() == 1005
     assert clock.now() == pytest.approx(time.time(), abs=30)
+
+
+@implementer(IPlugSession)
+class NoExpiryPlug:
+    """A plug that keeps no expiry, and asks whoever loads instead."""
+
+    def __init__(self):
+        self.records = {}
+
+    def loads(self, session, request):
+        if session.expires_at is not None and session.expires_at <= clock.now():
+            return None
+        return self.records.get(session.session_id)
+
+    def dumps(self, session, request, session_data):
+        self.records[session.session_id] = session_data
+
+    def clear(self, session, request):
+        self.records.pop(session.session_id, None)
+
+
+@pytest.mark.parametrize(
+    "name", ["test_expiry", "test_rewriting_changes_the_expiry", "test_stored_expired"]
+)
+def test_the_suite_finds_a_plug_that_does_not_keep_the_expiry(name):
+    plug = NoExpiryPlug()
+    with pytest.raises(AssertionError):
+        getattr(PlugContract(), name)(lambda: plug)
+
+
+def test_the_suite_shows_the_values():
+    plug = NoExpiryPlug()
+    plug.loads = lambda session, request: b"another one"
+    with pytest.raises(AssertionError, match="b'another one' == b'record'"):
+        PlugContract().test_roundtrip(lambda: plug)
 
 
 def test_a_key_of_a_new_session():

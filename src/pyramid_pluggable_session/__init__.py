@@ -19,6 +19,7 @@ from .owners import (
     owned_sessions,
 )
 from .security import SessionAuthenticationHelper
+from .session import Session
 
 __version__ = "1.0.0a1"
 
@@ -27,6 +28,7 @@ __all__ = [
     "OwnedSession",
     "PlugUnavailable",
     "PluggableSessionFactory",
+    "Session",
     "SessionAuthenticationHelper",
     "SessionConflict",
     "SessionError",

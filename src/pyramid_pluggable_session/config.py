@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 from pyramid.exceptions import ConfigurationError
 from pyramid.interfaces import ISessionFactory
@@ -20,7 +20,7 @@ from .storage import Storage, describe
 
 log = logging.getLogger("pyramid_pluggable_session")
 
-_INI_OPTIONS = (
+INI_OPTIONS: Final = (
     *CORE_OPTIONS,
     Option("plug", text, None, "The storage: a short name, a URL or a dotted name."),
     Option("import", lambda value: value or None, None,
@@ -33,7 +33,7 @@ def includeme(config: Any) -> None:
     settings = config.registry.settings
     given = section(settings, PREFIX)
     options = parse(
-        _INI_OPTIONS,
+        INI_OPTIONS,
         {name: value for name, value in given.items() if "." not in name},
         lambda name: PREFIX + name,
     )
@@ -80,6 +80,11 @@ def check_application(registry: Any) -> None:
     """Raise ConfigurationError for the mistakes that only the finished configuration shows."""
     factory = registry.queryUtility(ISessionFactory)
     if not isinstance(factory, SessionFactory):
+        log.warning(
+            "pyramid_pluggable_session is included, and not used: the application sets another "
+            "session factory. Remove config.set_session_factory(...), or the argument "
+            "session_factory of its Configurator."
+        )
         return
     plug = registry.queryUtility(IPlugSession)
     if plug is None:

@@ -198,14 +198,14 @@ class Sealer:
         return key_id == self._keyring.first.key_id and bool(flags & _ENCRYPTED) == self._encrypt
 
 
-def require_cryptography() -> None:
+def require_cryptography(extra: str = "encrypt") -> None:
     """Raise ConfigurationError if records cannot be encrypted here: they are never left plain."""
     try:
         _aes_gcm()
     except ImportError as error:
         raise ConfigurationError(
             "Encrypted sessions (pluggable_session.encrypt = true, or the cookie plug) need the "
-            "cryptography package: pip install 'pyramid_pluggable_session[encrypt]'."
+            f"cryptography package: pip install 'pyramid_pluggable_session[{extra}]'."
         ) from error
 
 

@@ -41,8 +41,6 @@ SETTINGS = {
         "pyramid.includes": "pyramid_pluggable_session pyramid_pluggable_session.metrics",
     },
 }
-# The plug of this extra names the other one, which brings the same package.
-SAME_AS = {"cookie": "encrypt"}
 
 
 class Terminal(io.StringIO):
@@ -129,7 +127,7 @@ def without_extra(extra, folder, port):
     try:
         application(settings_for(extra, folder, port))
     except ConfigurationError as error:
-        wanted = f"pip install 'pyramid_pluggable_session[{SAME_AS.get(extra, extra)}]'"
+        wanted = f"pip install 'pyramid_pluggable_session[{extra}]'"
         if wanted in str(error):
             return "the error names it"
         raise AssertionError(f"This does not name the extra {extra}: {error}") from error

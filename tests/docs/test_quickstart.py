@@ -293,7 +293,7 @@ class TestAnApplicationThatExists:
 
     @pytest.mark.parametrize("way", ["argument", "before", "after"])
     def test_another_factory_wins_and_the_check_fails(
-        self, way, settings, tmp_path, make_module, monkeypatch
+        self, way, settings, tmp_path, make_module, monkeypatch, caplog
     ):
         other = SignedCookieSessionFactory(SECRET)
 
@@ -315,6 +315,7 @@ class TestAnApplicationThatExists:
 
         client = TestApp(main({}, **settings))
         assert client.get("/").json == {"ours": "pyramid"}
+        assert "sets another session factory" in caplog.text
         make_module("leftover", "").main = main
         ini = tmp_path / "development.ini"
         lines = [f"{name} = {value}\n" for name, value in settings.items()]

@@ -285,7 +285,7 @@ def test_what_servers_say(running, missing):
     with server.client() as client:
         try:
             client.config_set("min-replicas-to-write", 1)
-            fail(plug, "NOREPLICAS")
+            assert "min-replicas-to-write" in fail(plug, "NOREPLICAS")
             client.config_set("min-replicas-to-write", 0)
             client.replicaof("127.0.0.1", 1)
             assert "use redis+sentinel://" in fail(plug, "read only")

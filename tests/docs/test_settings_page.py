@@ -18,7 +18,7 @@ from pyramid.registry import Registry
 
 from apps import SECRET, App
 from pyramid_pluggable_session import PluggableSessionFactory
-from pyramid_pluggable_session.config import _INI_OPTIONS
+from pyramid_pluggable_session.config import INI_OPTIONS
 from pyramid_pluggable_session.interfaces import IPlugSession
 from pyramid_pluggable_session.options import weaknesses
 from pyramid_pluggable_session.plugs.memory import MemoryPlug
@@ -151,7 +151,7 @@ def test_arguments_are_settings_and_one_default_is_another():
     options = PluggableSessionFactory(SECRET).options
     others = {
         option.name: options.get(option.name)
-        for option in _INI_OPTIONS
+        for option in INI_OPTIONS
         if option.name not in ("secret", "plug", "import")
         and options[option.name] != option.default
     }

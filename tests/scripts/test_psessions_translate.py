@@ -13,7 +13,7 @@ from pyramid.paster import bootstrap
 from sites import SECRET, as_json, close, on_terminal
 from webtest import TestApp
 
-from pyramid_pluggable_session.config import _INI_OPTIONS
+from pyramid_pluggable_session.config import INI_OPTIONS
 from pyramid_pluggable_session.loader import known_plugs
 from pyramid_pluggable_session.scripts import psessions
 from pyramid_pluggable_session.testing import open_session, session_of
@@ -93,7 +93,7 @@ def squeezed(text):
 
 def known_to_us():
     """Return the names of all our settings, behind the prefix."""
-    yield from (option.name for option in _INI_OPTIONS)
+    yield from (option.name for option in INI_OPTIONS)
     for name, entry in known_plugs().items():
         yield from (f"{name}.{option.name}" for option in getattr(entry.load(), "options", ()))
     yield from ("import", "import.allow_pickle", "import.allow_unsigned", "import.secret")
@@ -193,15 +193,15 @@ BEAKER = {
     "memory by default": ("session.secret = the-old-secret", {"plug": "memory"}),
     "file": (
         "session.data_dir = %(here)s/data",
-        {"plug": "file", "file.path": "HERE/data/pluggable_session"},
+        {"plug": "file", "file.path": "HERE/data_sessions"},
     ),
     "file in file_dir": (
         "session.type = file\nsession.file_dir = data/",
-        {"plug": "file", "file.path": "data/pluggable_session"},
+        {"plug": "file", "file.path": "data_sessions"},
     ),
     "dbm": (
         "session.type = dbm\nsession.data_dir = data",
-        {"plug": "dbm", "dbm.path": "data/pluggable_session.dbm"},
+        {"plug": "dbm", "dbm.path": "data_sessions.dbm"},
     ),
     "cookie": ("session.type = cookie\nsession.validate_key = the-old-key", {"plug": "cookie"}),
     "memcached": (

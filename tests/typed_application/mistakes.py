@@ -9,6 +9,7 @@ from typing import Any
 from pyramid_pluggable_session import (
     OwnedSession,
     PluggableSessionFactory,
+    Session,
     SessionAuthenticationHelper,
     SessionTooLarge,
     TooManySessions,
@@ -19,7 +20,6 @@ from pyramid_pluggable_session import (
 )
 from pyramid_pluggable_session.events import SessionClosed, SessionEnded, SessionMoved
 from pyramid_pluggable_session.interfaces import Plug, ScanPlug, SwapPlug
-from pyramid_pluggable_session.session import Session
 from pyramid_pluggable_session.settings import Option, one_of, text
 from pyramid_pluggable_session.testing import FakeClock, open_session, session_key
 

@@ -46,7 +46,7 @@ class CookiePlug:
     )  # fmt: skip
 
     def __init__(self, config: Any, max_bytes: int = 7500) -> None:
-        require_cryptography()
+        require_cryptography("cookie")
         self.max_bytes = max_bytes
 
     def loads(self, session: Key, request: Any) -> bytes | None:

@@ -60,7 +60,7 @@ class Context:
         if not isinstance(factory, SessionFactory) or plug is None:
             raise UsageError(
                 "The application does not use pyramid_pluggable_session: its configuration has no "
-                "config.include('pyramid_pluggable_session')."
+                "config.include('pyramid_pluggable_session'), or sets another session factory."
             )
         self.factory: SessionFactory = factory
         self.plug: Any = plug

@@ -70,11 +70,11 @@ def _directory(old: Old, own: str) -> str | None:
 
 
 def _file(old: Old) -> Iterator[Said]:
-    yield from _in_directory(old, "file", "file_dir", "pluggable_session")
+    yield from _in_directory(old, "file", "file_dir", "_sessions")
 
 
 def _dbm(old: Old) -> Iterator[Said]:
-    yield from _in_directory(old, "dbm", "dbm_dir", "pluggable_session.dbm")
+    yield from _in_directory(old, "dbm", "dbm_dir", "_sessions.dbm")
     yield Remark(
         "is dbm, which one process at a time can use: Beaker had a database for each session. If "
         "there are more processes, sqlite:///path/to/sessions.db is better.",
@@ -83,14 +83,15 @@ def _dbm(old: Old) -> Iterator[Said]:
     )
 
 
-def _in_directory(old: Old, plug: str, own: str, name: str) -> Iterator[Said]:
+def _in_directory(old: Old, plug: str, own: str, ending: str) -> Iterator[Said]:
     directory = _directory(old, own)
     if directory is None:
         yield Line("plug", f"{EXAMPLE_SECRET}: {plug}, and a path")
         yield Remark("is not set, and Beaker did not work without it.", about="data_dir")
         return
     yield Line("plug", plug)
-    yield Line(f"{plug}.path", f"{directory}/{name}")
+    # Beside Beaker's directory, and not in it: that will be deleted one day.
+    yield Line(f"{plug}.path", directory.rstrip("/") + ending)
 
 
 def _cookie(old: Old) -> Iterator[Said]:

@@ -7,12 +7,12 @@ from pyramid.security import forget, remember
 from pyramid_pluggable_session import (
     OwnedSession,
     PlugUnavailable,
+    Session,
     TooManySessions,
     end_other_sessions,
     end_session,
     owned_sessions,
 )
-from pyramid_pluggable_session.session import Session
 
 MONTH = 30 * 24 * 3600.0
 

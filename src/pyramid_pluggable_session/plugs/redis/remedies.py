@@ -25,8 +25,8 @@ from .url import WHERE, Target
 _PREFIX: Final = "pluggable_session.redis."
 _LOGIN: Final = f"the user and password in {WHERE}, or {_PREFIX}username and {_PREFIX}password"
 _RIGHTS: Final = (
-    "the user needs the rights ~{prefix}* +get +set +del +exists +eval +evalsha +scan +pttl, and "
-    "for a cluster +cluster|slots +command"
+    "the user needs the rights ~{prefix}* +get +set +del +exists +eval +evalsha +scan +pttl, "
+    "for a database other than 0 +select, and for a cluster +cluster|slots +command"
 )
 _NO_TLS: Final = f"if that port does not speak TLS, use redis in place of rediss in {WHERE}"
 _TLS: Final = f"if that port speaks TLS, use rediss in place of redis in {WHERE}"
@@ -48,6 +48,7 @@ _RULES: Final[tuple[tuple[type[BaseException] | str, str], ...]] = (
     (ReadOnlyError, _PRIMARY),
     ("READONLY", _PRIMARY),
     ("Link with MASTER is down", _PRIMARY),
+    ("NOREPLICAS", "too few replicas follow the server: see them, and its min-replicas-to-write"),
     (ClusterDownError, "some of the cluster's nodes are down: see CLUSTER INFO"),
     ("'maxmemory'", "the server's memory is full: raise its maxmemory, or give it fewer sessions"),
     ("MISCONF", "the server cannot write its snapshots: see its log and its disk"),
