@@ -21,9 +21,13 @@ myst_enable_extensions = ["colon_fence"]
 # The slugs that code hosts make of headings, so that a link works here and there.
 myst_heading_anchors = 4
 
+# Commands are copied from here.
+smartquotes = False
+
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
+maximum_signature_line_length = 88
 
 html_theme = "furo"
 html_title = f"{project} {version}"
