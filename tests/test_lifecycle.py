@@ -584,15 +584,30 @@ class TestRegenerate:
         assert set_cookies(response) == []
         assert client.data() == {"a": 1}
 
-    def test_the_mark_is_forgotten_after_a_minute(self, app, clock):
+    @pytest.mark.parametrize("later", [16, 61])
+    def test_soon_the_old_id_is_no_hindrance(self, app, clock, later):
         client = app.client()
         client.do(put(a=1))
         old = app.client(client.cookie)
         client.do(lambda session: session.regenerate_id())
-        clock.advance(61)
+        clock.advance(later)
         old.do(put(b=1))
         assert old.data() == {"b": 1}
         assert client.data() == {"a": 1}
+
+    def test_a_request_that_takes_long_still_learns_that_the_session_moved(self, app, clock):
+        client = app.client()
+        client.do(put(a=1))
+        other = app.client(client.cookie)
+
+        def slow(session):
+            session["b"] = 1
+            other.do(lambda s: s.regenerate_id())
+            clock.advance(59)
+
+        app.event_names()
+        assert set_cookies(client.do(slow)) == []
+        assert app.event_names() == ["SessionMoved", "SessionDropped:moved"]
 
     def test_of_a_new_session(self, app):
         client = app.client()

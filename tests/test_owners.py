@@ -11,7 +11,7 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.interfaces import ISessionFactory
 from pyramid.request import Request
 
-from apps import App, CountingPlug, PlainPlug
+from apps import App, CountingPlug, PlainPlug, set_cookies
 from pyramid_pluggable_session import (
     SessionAuthenticationHelper,
     SessionError,
@@ -80,6 +80,10 @@ def clock():
 
 def is_user(client, user="ada"):
     return client.do(lambda session: session.owner).result == user
+
+
+def data_of(client):
+    return {key: value for key, value in client.data().items() if key != "_csrft_"}
 
 
 def handles_of(*clients):
@@ -223,6 +227,184 @@ class TestALoginThatMeetsALogout:
         client.request(view)
         assert site.event_names()[-1] == "SessionDropped:ended"
         assert client.data() == {}
+
+
+class TestTwoLoginsInOneSession:
+    """A double click: both requests have loaded the session before one of them gives it up."""
+
+    @pytest.fixture(params=["memory", "sqlite"])
+    def make_site(self, request, url_of):
+        sites = []
+
+        def make(**options):
+            plug = None if request.param == "memory" else url_of(request.param)
+            sites.append(Site(plug=plug, **options))
+            return sites[-1]
+
+        yield make
+        for site in sites:
+            getattr(site.registry.getUtility(IPlugSession), "close", lambda: None)()
+
+    def visitor(self, site):
+        client = site.client()
+        client.do(lambda session: session.update(cart="tea"))
+        return client
+
+    def slow_login(self, site, client, meanwhile, user="ada"):
+        """Log in, and do something else before that is stored; return the cookies that were set."""
+
+        def view(request):
+            SessionAuthenticationHelper().remember(request, user)
+            request.session["mine"] = True
+            meanwhile()
+            return {}
+
+        return set_cookies(client.request(view))
+
+    def test_at_the_same_moment(self, make_site):
+        """Whichever answer the browser keeps, it is logged in."""
+        site = make_site()
+        for _ in range(20):
+            first = self.visitor(site)
+            clicks = [site.client(first.cookie), site.client(first.cookie)]
+            both_loaded = threading.Barrier(2, timeout=60)
+            answers = [None, None]
+
+            def click(number, clicks=clicks, both_loaded=both_loaded, answers=answers):
+                def view(request):
+                    request.session["number"] = number
+                    both_loaded.wait()
+                    SessionAuthenticationHelper().remember(request, "ada")
+                    return {}
+
+                answers[number] = set_cookies(clicks[number].request(view))
+
+            threads = [threading.Thread(target=click, args=(number,)) for number in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert [len(cookies) for cookies in answers] == [1, 1]
+            for number, client in enumerate(clicks):
+                assert data_of(client) == {"cart": "tea", "number": number, "auth.userid": "ada"}
+                assert is_user(client)
+            assert len({each.session_id for each in (first, *clicks)}) == 3
+            assert first.data() == {}
+            assert site.handles() == handles_of(*clicks)
+            assert site.call(end_owner, "ada") == 2
+            assert all(client.data() == {} for client in clicks)
+
+    def test_are_a_session_that_moved_and_a_new_one(self, make_site):
+        site = make_site()
+        client = self.visitor(site)
+        other = site.client(client.cookie)
+        site.event_names()
+        assert len(self.slow_login(site, client, lambda: site.login(client=other))) == 1
+        assert site.event_names() == ["SessionMoved", "SessionCreated"]
+        other.do(lambda session: session.update(later=1))
+        assert data_of(client) == {"cart": "tea", "mine": True, "auth.userid": "ada"}
+        assert data_of(other) == {"cart": "tea", "later": 1, "auth.userid": "ada"}
+
+    def test_of_two_users_are_two_sessions(self, make_site):
+        site = make_site()
+        client = self.visitor(site)
+        other = site.client(client.cookie)
+        self.slow_login(site, client, lambda: site.login("bob", client=other))
+        assert is_user(client, "ada")
+        assert is_user(other, "bob")
+        assert (site.handles("ada"), site.handles("bob")) == (
+            handles_of(client),
+            handles_of(other),
+        )
+
+    @pytest.mark.parametrize("again", [False, True], ids=["a visitor", "the same user again"])
+    def test_count_as_two(self, make_site, again):
+        site = make_site(max_sessions=1)
+        client = self.visitor(site)
+        if again:
+            site.login(client=client)
+        other = site.client(client.cookie)
+        self.slow_login(site, client, lambda: site.login(client=other))
+        assert is_user(client)
+        assert other.data() == {}
+        assert site.handles() == handles_of(client)
+
+    def test_of_which_one_is_too_many(self, make_site):
+        site = make_site(max_sessions=1, on_max_sessions="refuse")
+        client = self.visitor(site)
+        other = site.client(client.cookie)
+        with pytest.raises(TooManySessions):
+            self.slow_login(site, client, lambda: site.login(client=other))
+        assert client.data() == {}
+        assert is_user(other)
+        assert site.handles() == handles_of(other)
+
+    def test_a_session_that_was_ended_meanwhile_stays_so(self, make_site):
+        site = make_site()
+        client = self.visitor(site)
+        other = site.client(client.cookie)
+        end = lambda: other.do(lambda session: session.invalidate())  # noqa: E731
+        assert self.slow_login(site, client, end) == []
+        assert site.event_names()[-1] == "SessionDropped:ended"
+        assert client.data() == {}
+        assert site.devices() == []
+
+    @pytest.mark.parametrize("kind", [Kind.SESSION, Kind.MOVED], ids=["before", "after"])
+    def test_all_are_ended_as_the_second_one_is_stored(self, kind):
+        """Just before its record is written, or after that and before it finds out of the first."""
+        site = Site()
+        client = self.visitor(site)
+        other = site.client(client.cookie)
+        swap = site.plug.swap
+
+        def swapping(session, request, expected, session_data):
+            if session_data[1] == kind and (expected is None) is (kind == Kind.SESSION):
+                site.plug.swap = swap
+                assert site.call(end_owner, "ada") == (1 if kind == Kind.SESSION else 2)
+            return swap(session, request, expected, session_data)
+
+        def first():
+            site.login(client=other)
+            site.plug.swap = swapping
+
+        self.slow_login(site, client, first)
+        assert site.plug.swap == swap, "they were ended"
+        assert client.data() == {}
+        assert other.data() == {}
+        assert site.devices() == []
+
+    def test_on_every_storage(self, site):
+        client = self.visitor(site)
+        other = site.client(client.cookie)
+        assert len(self.slow_login(site, client, lambda: site.login(client=other))) == 1
+        assert is_user(client)
+        assert is_user(other)
+        assert site.handles() == handles_of(client, other)
+
+    def test_one_after_the_other(self, site):
+        """The second one finds the session moved already."""
+        client = self.visitor(site)
+        other = site.client(client.cookie)
+        site.login(client=other)
+        assert len(self.slow_login(site, client, lambda: None)) == 1
+        assert data_of(client) == {"mine": True, "auth.userid": "ada"}
+        assert is_user(other)
+        assert site.handles() == handles_of(client, other)
+
+    def test_a_new_id_alone_is_no_login(self):
+        """Else the session would be there twice, once for somebody who need not know a password."""
+        site = Site()
+        client = site.login()
+        other = site.client(client.cookie)
+
+        def rotate(session):
+            session["mine"] = True
+            other.do(lambda session: session.regenerate_id())
+            session.regenerate_id()
+
+        assert set_cookies(client.do(rotate)) == []
+        assert site.handles() == handles_of(other)
+        assert len(site.plug.ids()) == 2  # the session and the mark
 
 
 class TestChain:

@@ -45,7 +45,7 @@ from .origins.sessions import OldKey, OldSession, Place, Refused
 from .ownership import owner_text
 from .record import Kind, Meta, Record, Unreadable
 from .storage import Storage
-from .store import GRACE, MARKED_FOR, Draft, Outcome, Store, Stored
+from .store import GRACE, HELD_OFF_FOR, MARKED_FOR, Draft, Moved, Outcome, Store, Stored
 
 log = logging.getLogger("pyramid_pluggable_session")
 
@@ -180,7 +180,7 @@ class Arrival:
         visit, now = self._visit, clock.now()
         fresh = now < mark.at + MARKED_FOR
         if mark.session_id is None:
-            visit.moved = fresh
+            visit.moved = now < mark.at + HELD_OFF_FOR
             return True
         try:
             found = self._store.load(self._storage, mark.session_id)
@@ -192,8 +192,8 @@ class Arrival:
                 if not visit.new:
                     visit.rejected = None
                     visit.leftover = tuple(self._importer.origin.places)
-        elif found is not None:
-            visit.moved = True
+        elif isinstance(found, Moved):
+            visit.moved = found.holds_off
         return True
 
     def take(self, old: OldSession, data: dict[str, Any]) -> None:

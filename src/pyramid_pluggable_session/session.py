@@ -219,8 +219,8 @@ class Session(MutableMapping[str, Any]):
     def start_over(self) -> None:
         """End the session to go on with another one, as when another user logs in.
 
-        As :meth:`invalidate`, and for a minute the old id is known as given up: requests that still
-        come with it get no session of their own, whose cookie would take the new one's place.
+        As :meth:`invalidate`, and for 15 seconds the old id is known as given up: requests that
+        still come with it get no session of their own, whose cookie would take the new one's place.
         """
         self._change()
         self._opened().end(moved=True)
@@ -304,6 +304,7 @@ class Session(MutableMapping[str, Any]):
     @owner.setter
     def owner(self, userid: Any) -> None:
         self._change_meta(owner=owner_text(userid))
+        self._opened().named = userid is not None
 
     @property
     def persistent(self) -> bool | None:

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from . import clock
 from .errors import SessionConflict, SessionTooLarge
@@ -31,6 +31,14 @@ ahead does not forget sessions that are alive, and so that an end can be told fr
 
 MARKED_FOR: Final = 60.0
 """Seconds for which an id that was given up is remembered as such: what a slow request may take."""
+
+HELD_OFF_FOR: Final = 15.0
+"""Seconds for which a request that comes with a moved id gets no session of its own.
+
+Only what was sent before the browser had the new cookie needs that, and is on its way no longer: a
+request that has loaded the session before finds out by its swap. A packet that is lost three times
+is sent again after 7 seconds; the rest is for queues, and for clocks that differ by some seconds.
+"""
 
 ATTEMPTS: Final = 100
 """So often a swap is tried that others keep winning."""
@@ -70,8 +78,10 @@ class Stored:
         return serializer.dumps(state)
 
 
-class Moved:
-    """Stands for a session that was given another id a moment ago."""
+class Moved(NamedTuple):
+    """Stands for a session that was given another id. ``holds_off``: only a moment ago."""
+
+    holds_off: bool
 
 
 @dataclass
@@ -86,6 +96,8 @@ class Draft:
     own_keys: tuple[str, ...] = ()
     """Keys in which no other request has a say."""
     conflicts: tuple[str, ...] = ()
+    is_login: bool = False
+    """Whether it is good for a session of its own if another request moves the session first."""
 
 
 class Outcome(enum.Enum):
@@ -150,7 +162,8 @@ class Store:
                 raise Unreadable(f"serializer {record.serializer!r} is not configured")
             return Stored(session_id, sealed, record, serializer)
         if record.kind is Kind.MOVED:
-            return Moved() if clock.now() < record.meta.renewed + MARKED_FOR else None
+            age = clock.now() - record.meta.renewed
+            return Moved(age < HELD_OFF_FOR) if age < MARKED_FOR else None
         if record.kind is Kind.ENDED:
             return None
         raise Unreadable("not a session")
@@ -244,7 +257,8 @@ class Store:
     def move(self, storage: Storage, stored: Stored, draft: Draft) -> Outcome:
         """Store a session under the new id of ``draft``, and mark the old one as moved.
 
-        The new record comes first: whatever happens in between, one of the two is there.
+        The new record comes first: whatever happens in between, one of the two is there. It stays
+        for a login if the outcome is MOVED: another login was first, and its answer may be lost.
         """
         if self.create(storage, draft) is Outcome.ENDED:
             return Outcome.ENDED
@@ -259,8 +273,9 @@ class Store:
                 pause(attempt)
                 current = self._reload(storage, stored.session_id)
                 if isinstance(current, Outcome):
-                    # Another request ended or moved the session: nobody gets to know the new id.
-                    self.clear(storage, draft.session_id)
+                    if not (draft.is_login and current is Outcome.MOVED):
+                        # Nobody gets to know the new id.
+                        self.clear(storage, draft.session_id)
                     return current
                 self._rebase(draft, stored, current)
                 storage.dumps(self._key(draft.session_id, draft.meta), self._seal(draft))

@@ -35,7 +35,8 @@ class Visit:
 
     ``state`` is the data and ``meta`` what is known beside it; both are changed in place, and
     :meth:`save` finds out. ``moved`` is true if the client came with an id that was given up a
-    moment ago: its changes are dropped. ``closed`` is true when the last moment to save is over.
+    moment ago: its changes are dropped, unless it logs in. ``named`` is true if it has said who the
+    owner is, ``closed`` when the last moment to save is over.
     ``importer`` is what brings sessions of another package, if any are to be imported, and
     ``leftover`` is where the client has a cookie of that package, to be deleted with the response.
 
@@ -86,7 +87,7 @@ class Visit:
         self._as_loaded: bytes | None = None
         self._handed_out = False
         self._session_id: str | None = None
-        self._regenerate = False
+        self._regenerate = self._starts_over = self.named = False
 
     def load(self, session_id: str) -> None:
         """Become the session with this id, if there is one and it is not over."""
@@ -126,7 +127,7 @@ class Visit:
         try:
             stored = self._store.load(self._storage, session_id)
             if isinstance(stored, Moved):
-                self.moved = True
+                self.moved = stored.holds_off
             if not isinstance(stored, Stored):
                 return
             reason = self._store.lifetimes.ended(stored.meta, self.accessed)
@@ -204,6 +205,7 @@ class Visit:
             self._arrival = None
         self.ended = True
         self._begin(clock.now())
+        self._starts_over = moved
 
     def hand_out(self) -> dict[str, Any]:
         """Return the state to somebody who may change it, or a list or dict that is in it."""
@@ -226,7 +228,7 @@ class Visit:
         if self._arrival is not None:
             return not self._arrival.is_as_it_came(self.state)
         if self._stored is None:
-            return self._has_content() and not self.moved
+            return self._has_content() and (not self.moved or self._is_login())
         return self._changed_body() is not None
 
     def _changed_body(self) -> bytes | None:
@@ -272,7 +274,7 @@ class Visit:
         if self._stored is None:
             if not self._has_content():
                 return None
-            if self.moved:
+            if self.moved and not self._is_login():
                 return self._dropped(Outcome.MOVED)
             if self._outage is not None:
                 return self._dropped(Outcome.UNAVAILABLE)
@@ -332,8 +334,17 @@ class Visit:
         if self._regenerate:
             # A token that another request asks for meanwhile may be known to an attacker.
             draft.own_keys = (CSRF_KEY,)
-            return self._store.move(self._storage, self._stored, draft)
+            draft.is_login = self._is_login()
+            outcome = self._store.move(self._storage, self._stored, draft)
+            if outcome is Outcome.MOVED and draft.is_login:
+                self._stored = None  # this is a new one, beside the one that was moved
+                return Outcome.STORED
+            return outcome
         return self._store.update(self._storage, self._stored, draft)
+
+    def _is_login(self) -> bool:
+        """Tell whether a move is not in its way. Any request may change the id, and no more."""
+        return self._starts_over or (self._regenerate and self.named)
 
     def _has_content(self) -> bool:
         """Tell whether a new session is worth a record."""

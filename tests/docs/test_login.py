@@ -14,7 +14,7 @@ from pyramid.security import remember
 from webtest import TestApp
 
 from apps import SECRET, App, UnreliablePlug, set_cookies
-from pyramid_pluggable_session import SessionAuthenticationHelper, events
+from pyramid_pluggable_session import SessionAuthenticationHelper, events, owned_sessions
 from pyramid_pluggable_session.interfaces import IPlugSession
 from pyramid_pluggable_session.scripts.psessions import main as psessions
 from pyramid_pluggable_session.testing import (
@@ -102,6 +102,12 @@ def log_in(browser, user="ada", password="engine", came_from="/"):
 def log_out(browser):
     token = session_of(browser)["_csrft_"]
     return browser.post("/logout", {"csrf_token": token}, status=303)
+
+
+def handles(browser, user):
+    """Return the sessions that are listed for a user."""
+    with open_session(browser) as session:
+        return {each.handle for each in owned_sessions(session.request, user)}
 
 
 def cookie(browser):
@@ -237,28 +243,73 @@ class TestRequestsAtTheSameMoment:
         assert set(site.plug.ids()) == stored
         assert_logged_in(browser, "ada")
 
-    def test_a_login_whose_answer_is_lost_works_after_a_minute(self, site):
+    @pytest.fixture
+    def clock(self):
         with FakeClock() as clock:
-            browser = site.browser()
-            with open_session(browser) as session:
-                session["cart"] = ["tea"]
-            form = browser.get("/login").form
-            form["user"], form["password"] = "ada", "engine"
-            unlucky = site.browser(cookie(browser))
-            form.submit(status=303)  # the answer of which the unlucky browser never gets
-            again = unlucky.get("/login").form
-            again["user"], again["password"] = "ada", "engine"
-            again.submit(status=400)
+            yield clock
 
-            def without_a_token(request):
-                SessionAuthenticationHelper().remember(request, "ada")
+    @pytest.fixture
+    def form(self, site, clock):
+        """A login form that is filled in, in a browser whose session has something in it."""
+        browser = site.browser()
+        with open_session(browser) as session:
+            session["cart"] = ["tea"]
+        form = browser.get("/login").form
+        form["user"], form["password"] = "ada", "engine"
+        return form
 
-            site.run(unlucky, without_a_token)
-            assert_no_session(unlucky)
-            clock.advance(61)
-            log_in(unlucky)
-            assert_logged_in(unlucky, "ada")
-            assert "cart" not in session_of(unlucky)
+    def second_click(self, site, form):
+        """Send the form, and from a browser that never gets the answer; return the latter."""
+        unlucky = site.browser(cookie(form.response.test_app))
+        form.submit(status=303)
+        return unlucky
+
+    def test_a_second_click_while_the_first_is_under_way(self, site, form, page, monkeypatch):
+        browser = form.response.test_app
+        other = site.browser(cookie(browser))
+        is_right, answers = page.password_is_right, []
+
+        def slowly(*args):
+            if not answers:
+                answers.append(None)
+                answers.append(other.post("/login", form.submit_fields(), status=303))
+            return is_right(*args)
+
+        monkeypatch.setattr(page, "password_is_right", slowly)
+        answers.append(form.submit(status=303))
+        for each in (browser, other):
+            assert_logged_in(each, "ada")
+            assert session_of(each)["cart"] == ["tea"]
+        assert cookie(browser) != cookie(other)
+        assert len(handles(browser, "ada")) == 2
+
+    def test_a_second_click_after_that_is_refused_for_its_token(self, site, form):
+        unlucky = self.second_click(site, form)
+        unlucky.post("/login", form.submit_fields(), status=400)
+        assert_no_session(unlucky)
+
+    @pytest.mark.parametrize("later", [0, 14])
+    def test_a_form_of_the_next_15_seconds_is_refused(self, site, form, clock, later):
+        unlucky = self.second_click(site, form)
+        clock.advance(later)
+        again = unlucky.get("/login").form
+        again["user"], again["password"] = "ada", "engine"
+        clock.advance(30)
+        again.submit(status=400)
+
+    def test_a_form_after_that_is_as_good_as_any(self, site, form, clock):
+        unlucky = self.second_click(site, form)
+        clock.advance(15)
+        log_in(unlucky)
+        assert_logged_in(unlucky, "ada")
+        assert "cart" not in session_of(unlucky)
+
+    def test_without_a_check_of_tokens_it_works_at_once(self, site, form):
+        unlucky = self.second_click(site, form)
+        site.run(unlucky, lambda request: remember(request, "ada") and None)
+        assert_logged_in(unlucky, "ada")
+        assert "cart" not in session_of(unlucky)
+        assert len(handles(unlucky, "ada")) == 2
 
 
 class TestATicket:
@@ -335,7 +386,7 @@ class TestByHand:
         assert late.data() == {}
         app.event_names()
         answer = late.do(lambda session: session.update(b=2))
-        dropped = others.startswith("for a minute nothing")
+        dropped = others.startswith("for 15 seconds nothing")
         assert app.event_names() == (["SessionDropped:moved"] if dropped else ["SessionCreated"])
         assert bool(set_cookies(answer)) is not dropped
 

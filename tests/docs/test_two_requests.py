@@ -241,22 +241,43 @@ class TestLogoutAndLogin:
     def test_begins_with_the_old_id(self, make_app):
         with FakeClock() as clock:
             app, old, new, _ = self.log_in(make_app, other_first=False)
-            clock.advance(59)
-            client = app.client(old)
-            assert client.data() == {}
-            assert set_cookies(client.do(put(a=3))) == []
-            # And a browser that never got the answer cannot log in yet.
-            assert set_cookies(client.do(self.login)) == []
-            clock.advance(2)
-            assert client.data() == {}
-            assert len(set_cookies(client.do(self.login))) == 1
+            clock.advance(14)
+            assert app.client(old).data() == {}
+            assert set_cookies(app.client(old).do(put(a=3))) == []
+            clock.advance(1)
+            assert app.client(old).data() == {}
+            assert len(set_cookies(app.client(old).do(put(a=3)))) == 1
             assert app.client(new).data().items() >= {"a": 1, "auth.userid": "ada"}.items()
+
+    @pytest.mark.parametrize("later", [0, 14])
+    def test_logs_in_as_well_and_begins_with_the_old_id(self, make_app, later):
+        with FakeClock() as clock:
+            app, old, new, _ = self.log_in(make_app, other_first=False)
+            clock.advance(later)
+            client = app.client(old)
+            assert len(set_cookies(client.do(self.login))) == 1
+            assert client.data()["auth.userid"] == "ada"
+            assert "a" not in client.data()
+            assert app.client(new).data().items() >= {"a": 1, "auth.userid": "ada"}.items()
+
+    def test_logs_in_as_well_and_saves_after_the_login(self, make_app):
+        app = make_app()
+        client = app.client()
+        client.do(put(a=1))
+        answers = both_at_once(app, client.cookie, self.login, self.login)
+        (first,), (second,) = map(set_cookies, answers)
+        assert first != second
+        for cookie in (first, second):
+            data = app.client(cookie.partition("=")[2][:128]).data()
+            assert data.items() >= {"a": 1, "auth.userid": "ada"}.items()
 
     def test_the_table_has_these_rows(self):
         assert [row[0] for row in rows("## Login and requests", PAGE)] == [
             "saved before the login did",
             "saves after the login",
-            "begins with the old id, within the minute",
+            "logs in as well, saves after the login",
+            "begins with the old id, within 15 seconds",
+            "logs in as well, begins with the old id",
             "begins with the old id, later",
         ]
 

@@ -391,6 +391,28 @@ def test_who_planted_the_old_cookie_does_not_get_into_a_later_login(moving):
     assert victim.data()["auth.userid"] == "ada"
 
 
+@pytest.mark.parametrize("imported", ["by the login", "before the login"])
+def test_whose_login_is_not_answered_is_held_off_for_no_other_login(moving, monkeypatch, imported):
+    """He comes with the old cookie again, and nothing of the old session with him."""
+    browser, make = moving
+    unlucky, late, later = copy_of(browser), copy_of(browser), copy_of(browser)
+    app = make()
+    helper = SessionAuthenticationHelper()
+    client = visit(app, browser)
+    if imported == "before the login":
+        client.data()
+    client.request(lambda request: helper.remember(request, "ada") or {})
+    again = visit(app, unlucky)
+    again.request(lambda request: helper.remember(request, "ada") or {})
+    assert again.data()["auth.userid"] == "ada"
+    assert "cart" not in again.data()
+    now = time.time()
+    for browser, seconds in ((late, 13), (later, 20)):
+        monkeypatch.setattr(clock, "now", lambda seconds=seconds: now + seconds)
+        visit(app, browser).do(lambda session: session.update(x=1))
+        assert ("sid" in names(browser)) is (seconds == 20)
+
+
 def test_another_user_logs_in(moving):
     browser, make = moving
     app = make()

@@ -11,7 +11,7 @@ from pyramid_pluggable_session import SessionAuthenticationHelper
 from pyramid_pluggable_session.testing import FakeClock
 
 helper = SessionAuthenticationHelper()
-A_MINUTE = 60
+HELD_OFF_FOR, A_MINUTE = 15, 60
 
 
 def log_in(userid):
@@ -158,7 +158,7 @@ class TestAPlantedLiveId:
         victim.request(log_in("victim"))
         assert _token(victim) != known
 
-    @pytest.mark.parametrize("later", [0, 30, A_MINUTE - 1, A_MINUTE, A_MINUTE + 1, 1000])
+    @pytest.mark.parametrize("later", [0, 14, 15, 16, A_MINUTE - 1, A_MINUTE, A_MINUTE + 1, 1000])
     def test_is_an_empty_session_after_the_login(self, attacker, victim, clock, later):
         victim.request(log_in("victim"))
         clock.advance(later)
@@ -177,13 +177,23 @@ class TestAPlantedLiveId:
         assert app.event_names() == ["SessionDropped:moved"]
         assert "evil" not in victim.data()
 
-    def test_gets_no_cookie_in_the_minute_after_the_login(self, attacker, victim, clock):
+    def test_gets_no_cookie_just_after_the_login(self, attacker, victim, clock):
         victim.request(log_in("victim"))
-        for later in (0, A_MINUTE - 1):
+        for later in (0, HELD_OFF_FOR - 1):
             clock.advance(later)
             assert set_cookies(attacker.do(put(evil=1))) == []
 
-    def test_stores_nothing_in_the_minute_after_the_login(self, app, attacker, victim):
+    @pytest.mark.parametrize("later", [HELD_OFF_FOR, A_MINUTE - 1])
+    def test_is_a_dead_one_after_that(self, attacker, victim, clock, later):
+        planted = attacker.session_id
+        victim.request(log_in("victim"))
+        clock.advance(later)
+        assert len(set_cookies(attacker.do(put(evil=1)))) == 1
+        assert attacker.session_id not in (planted, victim.session_id)
+        assert attacker.data() == {"evil": 1}
+        assert "evil" not in victim.data()
+
+    def test_stores_nothing_just_after_the_login(self, app, attacker, victim):
         victim.request(log_in("victim"))
         before = sorted(app.plug.ids())
         attacker.do(put(evil=1))
@@ -266,11 +276,163 @@ class TestAPlantedLiveId:
         def slow_login(request):
             helper.remember(request, "victim")
             attacker.request(log_in("mallory"))
+            attacker.do(put(evil=1))
             return {}
 
         response = victim.request(slow_login)
-        assert set_cookies(response) == []
+        assert len(set_cookies(response)) == 1
         assert attacker.data()["auth.userid"] == "mallory"
+        data = victim.data()
+        assert data["auth.userid"] == "victim"
+        assert "evil" not in data
+        assert victim.session_id != attacker.session_id
+        assert _token(victim) != _token(attacker)
+
+    def test_that_a_login_left_lets_nobody_else_get_at_its_session(self, app, attacker, victim):
+        """By logging in with it the attacker gets what any visitor gets: a session of his own."""
+        victim.do(put(cart="tea"))
+        victim.request(log_in("victim"))
+        attacker.request(log_in("mallory"))
+        assert attacker.data().items() >= {"auth.userid": "mallory"}.items()
+        assert "cart" not in attacker.data()
+        assert victim.data().items() >= {"auth.userid": "victim", "cart": "tea"}.items()
+        assert attacker.session_id != victim.session_id
+
+
+def start_over(session):
+    session.start_over()
+    session["user"] = "ada"
+
+
+def rotate(session):
+    """Give the session a new id from time to time, as in a tween."""
+    if "rotated" not in session:
+        session["rotated"] = True
+        session.regenerate_id()
+
+
+def enter_second_factor(session):
+    session.regenerate_id()
+    session["second_factor"] = True
+
+
+def follow_a_ticket(session):
+    session.owner = "ada"
+
+
+def log_out(session):
+    session.invalidate()
+    session.flash("You are logged out.")
+
+
+def log_in_and_out(session):
+    session["before"] = 1
+    helper.remember(session.request, "ada")
+    session.invalidate()
+    session.flash("You are logged out.")
+
+
+def log_in_and_out_and_rotate(session):
+    log_in_and_out(session)
+    session.regenerate_id()
+
+
+class TestAnIdThatMovedAMomentAgo:
+    """The answer to the login is lost, or its button was clicked twice."""
+
+    @pytest.fixture
+    def client(self, app):
+        return visitor(app, cart="tea")
+
+    @pytest.fixture
+    def again(self, app, client):
+        """The browser without the answer. What it was answered is in ``client``."""
+        again = app.client(cookie=client.cookie)
+        client.request(log_in("ada"))
+        app.event_names()
+        return again
+
+    def test_is_good_for_a_login(self, app, client, again):
+        moved = again.session_id
+
+        def view(request):
+            request.session["before"] = 1
+            helper.remember(request, "ada")
+            request.session["after"] = 2
+            return {}
+
+        assert len(set_cookies(again.request(view))) == 1
+        assert app.event_names() == ["SessionCreated"]
+        assert _data(again) == {"before": 1, "auth.userid": "ada", "after": 2}
+        assert _data(client) == {"cart": "tea", "auth.userid": "ada"}
+        assert len({moved, client.session_id, again.session_id}) == 3
+        assert sorted(app.plug.ids()) == sorted([moved, client.session_id, again.session_id])
+
+    @pytest.mark.parametrize("by_hand", ["owner first", "owner last", "start_over"])
+    def test_is_good_for_a_login_by_hand(self, again, by_hand):
+        def action(session):
+            if by_hand == "start_over":
+                start_over(session)
+            elif by_hand == "owner first":
+                session.owner = "ada"
+                session.regenerate_id()
+            else:
+                session.regenerate_id()
+                session.owner = "ada"
+            session["user"] = "ada"
+
+        assert len(set_cookies(again.do(action))) == 1
+        assert again.data() == {"user": "ada"}
+
+    def test_has_a_new_token_after_the_login(self, again):
+        tokens = []
+
+        def view(request):
+            tokens.append(get_csrf_token(request))
+            helper.remember(request, "ada")
+            return {}
+
+        again.request(view)
+        assert _token(again) not in tokens
+
+    def test_holds_others_off_after_the_second_login_as_well(self, app, client, again):
+        late = app.client(cookie=again.cookie)
+        again.request(log_in("ada"))
+        assert set_cookies(late.do(put(a=1))) == []
+
+    @pytest.mark.parametrize(
+        "action",
+        [
+            *(rotate, enter_second_factor, follow_a_ticket),
+            *(log_out, log_in_and_out, log_in_and_out_and_rotate),
+        ],
+        ids=lambda action: action.__name__,
+    )
+    def test_gives_no_cookie_to_what_is_no_login(self, app, client, again, action):
+        """It would take the place of the login's, which the browser may have got meanwhile."""
+        before = sorted(app.plug.ids())
+        assert set_cookies(again.do(action)) == []
+        assert app.event_names() == ["SessionDropped:moved"]
+        assert sorted(app.plug.ids()) == before
+        assert client.data()["auth.userid"] == "ada"
+
+    def test_sends_no_cookie_for_an_empty_session(self, again):
+        def action(session):
+            session.start_over()
+
+        assert set_cookies(again.do(action)) == []
+
+    def test_is_still_marked_after_a_login_that_ended_at_once(self, app, client, again):
+        again.do(log_in_and_out)
+        assert set_cookies(again.do(put(a=1))) == []
+
+    def test_is_one_that_rotation_may_leave_behind(self, app):
+        """Two requests of a page, of which each would give the session a new id."""
+        browser = visitor(app, cart="tea")
+        late = app.client(cookie=browser.cookie)
+        browser.do(rotate)
+        assert set_cookies(late.do(rotate)) == []
+        assert browser.data() == {"cart": "tea", "rotated": True}
 
 
 class TestRegenerateId:
@@ -306,6 +468,10 @@ class TestRegenerateId:
 def _token_into_session(request):
     get_csrf_token(request)
     return {}
+
+
+def _data(client):
+    return {key: value for key, value in client.data().items() if key != "_csrft_"}
 
 
 def _token(client):
