@@ -73,6 +73,8 @@ class IPlugSession(Interface):
     ``session`` is an :class:`ISessionKey`; ``request`` is the current request, or None outside of
     one (a command line). A record is opaque bytes: it is sealed before a plug sees it.
 
+    It drops no record before it expires. It has a hash, and takes weak references.
+
     Absent is not an error. An outage is: a plug lets its driver's exceptions escape and lists their
     classes in an attribute ``outages`` (a tuple; ``OSError`` is always taken for one); they reach
     the application as :class:`~pyramid_pluggable_session.errors.PlugUnavailable`. If the plug has a
@@ -90,7 +92,10 @@ class IPlugSession(Interface):
         """Return the record (bytes), or None when it is absent or expired."""
 
     def dumps(session, request, session_data):
-        """Store the record until ``session.expires_at``, in place of what is there."""
+        """Store the record until ``session.expires_at``, in place of what is there.
+
+        Who reads meanwhile gets the old one or the new one, whole.
+        """
 
     def clear(session, request):
         """Forget the record. Not an error when there is none."""
@@ -114,8 +119,8 @@ class IScanPlug(IPlugSession):
     def scan():
         """Lazily yield an :class:`ISessionKey` for every record that has not expired.
 
-        Records that come or go meanwhile may or may not be seen; no other one is missed or
-        yielded twice.
+        Its ``expires_at`` is that of the record. Records that come or go meanwhile may or may not
+        be seen; no other one is missed or yielded twice.
         """
 
 

@@ -213,7 +213,9 @@ CORE_OPTIONS: Final = (
     Option("max_age", or_none(integer), 864000,
            "Age of the cookie in seconds; none for one that ends with the browser."),
     Option("path", text, "/", "Path of the cookie."),
-    Option("domain", domains, (), "Domains of the cookie; empty for the host itself."),
+    Option("domain", domains, (),
+           "A domain whose hosts all get the cookie, such as example.org; empty for the host "
+           "itself. Hosts of different ones do not share a session."),
     Option("secure", secure, None,
            "Whether the cookie is sent by https only; auto: if the request came by https."),
     Option("httponly", boolean, True, "Whether scripts in the page cannot see the cookie."),
@@ -224,12 +226,14 @@ CORE_OPTIONS: Final = (
     Option("set_on_exception", boolean, True,
            "Whether to save the session if the view raised an exception that was handled."),
     Option("timeout", or_none(positive_seconds), 1200.0,
-           "Seconds without a request after which a session ends; none for never."),
+           "Seconds after which a session that nobody looks into ends, counted from when it was "
+           "last stored (see reissue_time); none for never."),
     Option("reissue_time", reissue_time, "auto",
-           "Seconds after which a session that is only read is renewed; auto: a tenth of timeout; "
-           "none: only when it changes."),
+           "Seconds after which a session that is only read is stored again; auto: a tenth of "
+           "timeout; none: only when it changes."),
     Option("lifetime", or_none(positive_seconds), None,
-           "Seconds after which a session ends however much it is used; none for never."),
+           "Seconds after which a session ends however much it is used, counted from the first "
+           "thing put into it; none for never."),
     Option("hashalg", hash_algorithm, "sha256", "Hash algorithm of the signatures."),
     Option("salt", text, "pyramid_pluggable_session.",
            "Name of the application: two with one secret and two salts do not share sessions."),
@@ -247,7 +251,8 @@ CORE_OPTIONS: Final = (
     Option("max_sessions", or_none(positive_integer), None,
            "How many sessions a user may have; none for any number. See session.owner."),
     Option("on_max_sessions", one_of("end_oldest", "refuse"), "end_oldest",
-           "When a user has that many and logs in: end the oldest, or raise TooManySessions."),
+           "When a user has that many and logs in: end_oldest ends the oldest one, refuse raises "
+           "TooManySessions."),
     Option("device_details", device_details, (),
            "What the list of a user's sessions keeps of the client: address, user_agent, or both. "
            "These are personal data."),

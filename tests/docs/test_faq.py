@@ -135,6 +135,12 @@ class TestLoggedOut:
             assert client.data() == {"a": 1}
             clock.advance(1210)
             assert client.data() == {}
+            # It counts from when it was stored, and to read it does not always store it.
+            fill(client)
+            clock.advance(119)
+            assert client.data() == {"a": 1}
+            clock.advance(1100)
+            assert client.data() == {}
 
     def test_one_session_has_its_own(self, client):
         with FakeClock() as clock:

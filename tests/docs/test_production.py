@@ -40,7 +40,7 @@ def put(**values):
 
 def item(title):
     """Return the text of an item of the list."""
-    (text,) = re.findall(rf"(?ms)^- ☐ \*\*{re.escape(title)}\*\*(.*?)(?=^- ☐|^## |\Z)", TEXT)
+    (text,) = re.findall(rf"(?ms)^- \*\*{re.escape(title)}\*\*(.*?)(?=^- \*\*|^## |\Z)", TEXT)
     return " ".join(text.split())
 
 

@@ -17,6 +17,7 @@ from webtest import TestApp
 
 from apps import SECRET, App, set_cookies
 from certificates import certificate
+from pyramid_pluggable_session.plugs.memory import MemoryPlug
 from pyramid_pluggable_session.testing import FakeClock
 from servers import Server, free_port
 from servers.nginx import Nginx
@@ -27,7 +28,7 @@ TEXT = PAGE.read_text()
 (NGINX,) = snippets(PAGE, "nginx")
 (GUNICORN,) = [each for each in snippets(PAGE, "python") if each.caption]
 WAITRESS = next(each for each in snippets(PAGE, "ini") if "[server:main]" in each.text)
-HOST, BELOW_A_PATH, IN_A_FRAME = (settings for _, settings in configurations(PAGE))
+HOST, BELOW_A_PATH, IN_A_FRAME, SHARED = (settings for _, settings in configurations(PAGE))
 ADDRESSES = {"10.0.0.11:8000": "127.0.0.1:{}", "10.0.0.2": "127.0.0.1"}
 ELSEWHERE = "127.0.0.2"  # that is this machine, too, and not the proxy
 
@@ -290,6 +291,37 @@ class TestCookies:
             app.views["look"] = lambda request: dict(request.session)
             headers = {"Cookie": "; ".join(cookies)}
             assert TestApp(app.wsgi).get("/do/look", headers=headers).json == {"a": 1}
+
+    @pytest.mark.parametrize(
+        ("domain", "shared"),
+        [(None, True), ("shop.example.org www.example.org", False)],
+        ids=["the page's", "a list of both"],
+    )
+    def test_shared_between_hosts(self, domain, shared):
+        settings = dict(SHARED)
+        domain = domain or settings["pluggable_session.domain"]
+        name = settings["pluggable_session.cookie_name"]
+        plug = MemoryPlug()
+        shop, www = (App(plug, cookie_name=name, domain=domain, secure="true") for _ in range(2))
+        jar = shop.client()
+        jar.do(lambda session: session.update(user="ada"), base_url="https://shop.example.org")
+        found = []
+        www.views["look"] = lambda request: found.append(dict(request.session)) or {}
+        other = TestApp(www.wsgi, cookiejar=jar.testapp.cookiejar)
+        other.get("https://www.example.org/do/look")
+        assert found == [{"user": "ada"} if shared else {}]
+
+    def test_the_cookies_of_before_and_after_a_new_domain(self):
+        """With one name, both are sent, and neither is believed."""
+        old, new = App(), App(domain=SHARED["pluggable_session.domain"])
+        cookies = []
+        for app in (old, new):
+            client = app.client()
+            client.do(lambda session: session.update(user="ada"))
+            cookies.append(f"session={client.cookie}")
+        new.views["look"] = lambda request: dict(request.session)
+        answer = TestApp(new.wsgi).get("/do/look", headers={"Cookie": "; ".join(cookies)})
+        assert answer.json == {}
 
     def test_with_one_secret_a_session_of_one_is_one_of_the_other(self):
         shop = App()

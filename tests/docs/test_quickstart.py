@@ -242,7 +242,7 @@ def test_the_placeholder_is_refused_with_these_words(tmp_path, make_module):
     (tmp_path / "development.ini").write_text(files["development.ini"])
     module = make_module("app", files["app.py"])
     settings = plaster.get_settings(str(tmp_path / "development.ini"), "app:main")
-    (said,) = re.findall(r"the application does not start: `(.*)`", TEXT)
+    (said,) = re.findall(r"the last line of the error says:\s+`(.*)`", TEXT)
     with pytest.raises(ConfigurationError, match=re.escape(said)):
         module.main({}, **settings)
 

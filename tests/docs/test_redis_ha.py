@@ -132,6 +132,7 @@ class TestFailover:
 
 class TestCluster:
     def test_sessions_and_lists_wherever_they_lie(self, running):
+        running("cluster").flush()
         app = make_app(CLUSTER, running("cluster").url)
         clients = [app.client() for _ in range(12)]
         for each in clients:

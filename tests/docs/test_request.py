@@ -13,7 +13,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.scripting import prepare
 
-from apps import App, PlainPlug, UnreliablePlug, set_cookies
+from apps import SECRET, App, PlainPlug, UnreliablePlug, set_cookies
 from pyramid_pluggable_session import (
     PlugUnavailable,
     SessionAuthenticationHelper,
@@ -165,6 +165,15 @@ def test_a_storage_without_swap_has_dumps_instead():
 
     client.request(view)
     assert done == ["loads", "dumps"]
+
+
+def test_without_max_age_the_cookie_is_set_once_after_the_secret_has_changed():
+    app = App(max_age="none")
+    client = app.client()
+    client.request(put(a=1))
+    app = App(app.plug, max_age="none", secret=f"{SECRET[::-1]}\n{SECRET}")
+    client = app.client(client.cookie)
+    assert [run(app, client, put(a=value))[1] for value in (2, 3)] == ["set", ""]
 
 
 def test_without_max_age_the_cookie_is_set_for_a_new_id_only():

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 
+import plaster
 import pytest
 from pyramid.config import Configurator
 from pyramid.paster import bootstrap
@@ -299,17 +300,26 @@ def application(global_config, **settings):
         return config.make_wsgi_app()
 
 
+def server(global_config):
+    return lambda app: ("served", app)
+
+
 class TestKept:
     def test_in_an_ini_file_on_the_server(self, tmp_path):
         (ini,) = (each for each in snippets(PAGE, "ini") if each.caption)
         (tmp_path / "application.ini").write_text(
             f"[app:main]\nuse = call:{__name__}:application\npluggable_session.plug = file\n"
             f"pluggable_session.file.path = {tmp_path}/sessions\n"
+            f"[server:main]\nuse = call:{__name__}:server\n"
         )
         mine = tmp_path / "production.ini"
         text = re.sub("replace-me[a-z-]*", NEW, ini.text).replace("/srv/app", str(tmp_path))
         mine.write_text(text)
         assert psessions([str(mine), "check"]) == 0
+        # As pserve does it.
+        loader = plaster.get_loader(str(mine), protocols=["wsgi"])
+        app = loader.get_wsgi_app("main")
+        assert loader.get_wsgi_server("main")(app) == ("served", app)
 
     @pytest.mark.parametrize("way", ["file", "environment"])
     def test_by_the_application(self, way, tmp_path, monkeypatch):
@@ -377,9 +387,11 @@ class TestTheCommands:
         assert psessions([path, "rekey"]) == 0
         assert "sealed anew          0\n" in capsys.readouterr().out
 
-    def test_check_warns_of_several_secrets(self, ini, capsys):
+    def test_check_tells_of_several_secrets(self, ini, capsys):
         assert psessions([ini(steps()[0]), "check"]) == 0
-        assert "there are 2 secrets" in capsys.readouterr().out
+        out = " ".join(capsys.readouterr().out.split())
+        assert "there are 2 secrets" in out
+        assert "rekey, wait until the time that it prints, and remove the others" in out
         assert psessions([ini(steps()[2]), "check"]) == 0
         assert "secrets" not in capsys.readouterr().out
 

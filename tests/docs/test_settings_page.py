@@ -22,6 +22,7 @@ from pyramid_pluggable_session.config import INI_OPTIONS
 from pyramid_pluggable_session.interfaces import IPlugSession
 from pyramid_pluggable_session.options import weaknesses
 from pyramid_pluggable_session.plugs.memory import MemoryPlug
+from pyramid_pluggable_session.testing import FakeClock
 
 TEXT = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "settings.md").read_text()
 
@@ -34,6 +35,30 @@ def made(settings):
     with Configurator(settings=settings) as config:
         config.include("pyramid_pluggable_session")
         return config.make_wsgi_app().registry
+
+
+def test_30_minutes_without_use_and_8_hours_in_all(tmp_path):
+    given = next(text for text in blocks("ini") if "lifetime" in text)
+    settings = from_ini(given, tmp_path)
+    app = App(
+        MemoryPlug(),
+        **{name: settings[f"pluggable_session.{name}"] for name in ("timeout", "lifetime")},
+    )
+    with FakeClock() as clock:
+        client = app.client()
+        client.do(lambda session: session.update(a=1))
+        clock.advance(1801)
+        assert client.data() == {}
+        client.do(dict)
+        clock.advance(1000)
+        client.do(lambda session: session.update(a=1))
+        for _ in range(16):
+            clock.advance(1799)
+            # A login gives it another id, and no more time.
+            client.do(lambda session: session.regenerate_id())
+        assert client.data() == {"a": 1}
+        clock.advance(8 * 3600 - 16 * 1799)
+        assert client.data() == {}
 
 
 @contextlib.contextmanager
@@ -74,7 +99,7 @@ def test_the_needed_settings_are_enough(tmp_path):
 
 def test_a_section_and_a_query_are_the_same(tmp_path):
     shown = []
-    for text in blocks("ini")[1:]:
+    for text in blocks("ini")[1:3]:
         registry = made(from_ini(text, tmp_path))
         (category,) = registry.introspector.get_category("session plug")
         shown.append(category["introspectable"]["options"])

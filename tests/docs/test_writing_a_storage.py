@@ -264,6 +264,9 @@ MISTAKES = {
     + [("    def close(self)", "    @property\n    def records(self):\n        return "
         "self.__dict__.setdefault('kept', {})\n\n    def close(self)")],
     "A record replaces what was there": [("REPLACE INTO", "INSERT INTO")],
+    "a record was absent while it was replaced": [
+        (DUMPS, f"{CLEAR}\n        time.sleep(0.001)\n{DUMPS}")
+    ],
     "To clear what is not there is not an error.": [
         (CLEAR, CLEAR.replace("self", "if not self") + ":\n            raise KeyError")
     ],

@@ -889,7 +889,7 @@ def test_psessions_check_says_how_many(tmp_path, capsys):
     TestApp(app, cookiejar=browser).get("/")
     assert main([str(ini), "check"]) == 0
     said = capsys.readouterr().out
-    assert "from beaker: 1 sessions in the last 24 hours, 1 in the last 7 days" in said
+    assert "from beaker: 1 session in the last 24 hours, 1 in the last 7 days" in said
     assert main([str(ini), "stats"]) == 0
     assert re.search(r"imported marks +2", capsys.readouterr().out)
     app.registry.getUtility(IPlugSession).close()

@@ -49,8 +49,8 @@ class Housekeeping:
     def after_write(self, purge_until: Callable[[float], object]) -> None:
         """Start a run if one is due.
 
-        ``purge_until`` gets the moment, by ``time.monotonic()``, at which it should stop; the next
-        run will do what it left.
+        ``purge_until`` gets the moment, by ``time.monotonic()``, at which it should stop, and must
+        see to that itself; the next run will do what it left.
         """
         # The monotonic clock: whoever sets the computer's clock back must not stop purging.
         if not self._interval or time.monotonic() < self._due:
@@ -80,7 +80,8 @@ def _run(purge_until: Callable[[float], object], running: threading.Lock) -> Non
     try:
         purge_until(time.monotonic() + RUN_SECONDS)
     except Exception as error:  # whatever a driver raises: nobody is there to handle it
-        logger.warning("Expired sessions were not purged: %s", type(error).__name__)
+        name = getattr(getattr(purge_until, "__self__", None), "name", "a storage")
+        logger.warning("Expired sessions of %s were not purged: %s", name, type(error).__name__)
     finally:
         running.release()
 

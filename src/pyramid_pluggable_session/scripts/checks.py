@@ -120,12 +120,13 @@ def check_settings(context: Context) -> Iterator[Finding]:
         yield Finding(OK, "settings", "nothing that makes sessions weak")
     secrets = len(context.factory.options["secret"])
     if secrets > 1:
+        # No warning, as that would keep a deployment with --strict from changing the secret.
         yield Finding(
-            WARN,
+            OK,
             "secret",
             f"there are {secrets} secrets, and a session sealed with any of them is accepted",
-            "if the new one has come first everywhere for a while, run psessions "
-            f"{context.ini or 'INI'} rekey, and remove the others",
+            f"when the new one comes first on all servers, run psessions {context.ini or 'INI'} "
+            "rekey, wait until the time that it prints, and remove the others",
         )
 
 
@@ -163,7 +164,8 @@ def check_import(context: Context) -> Iterator[Finding]:
             f"if {PREFIX}import has been set for longer than the old sessions live, remove it and "
             "the old settings"
         )
-    lately = f"from {where}: {day} sessions in the last 24 hours, {week} in the last 7 days"
+    sessions = "session" if day == 1 else "sessions"
+    lately = f"from {where}: {day} {sessions} in the last 24 hours, {week} in the last 7 days"
     yield Finding(OK, "import", lately, remedy)
 
 
