@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import pathlib
+import importlib
 import re
+import sys
 import threading
 
 import pytest
 from pyramid.exceptions import ConfigurationError
 from pyramid.interfaces import ISessionFactory
 from pyramid.request import Request
+from webtest import TestApp
 
-from apps import App, CountingPlug, PlainPlug, set_cookies
+from apps import SECRET, App, CountingPlug, PlainPlug, set_cookies
 from pyramid_pluggable_session import (
     SessionAuthenticationHelper,
     SessionError,
@@ -26,7 +28,8 @@ from pyramid_pluggable_session import (
 from pyramid_pluggable_session.interfaces import IPlugSession
 from pyramid_pluggable_session.keys import SessionKey, handle
 from pyramid_pluggable_session.record import Kind
-from pyramid_pluggable_session.testing import FakeClock
+from pyramid_pluggable_session.testing import FakeClock, log_in, open_session, session_of
+from snippets import DOCS, run_python, snippets
 from storages import ON_DISK, ON_SERVERS
 
 HOUR = 3600
@@ -801,37 +804,70 @@ class TestTheIndex:
         assert site.handles() == handles_of(client)
 
 
-def test_the_documentation():
-    path = pathlib.Path(__file__).parents[1] / "docs" / "owners.md"
-    (code,) = re.findall(r"(?ms)^```python\n(.*?)^```$", path.read_text())
-    (*_, limit) = re.findall(r"(?ms)^```ini\n(.*?)^```$", path.read_text())
-    views: dict = {}
-    exec(code, views)
-    site = Site(
-        settings=dict(line.split(" = ") for line in limit.splitlines()),
-        configure=lambda config: config.set_security_policy(Policy()),
-    )
-    here, there, third = (site.login() for _ in range(3))
-    box = []
-    here.request(lambda request: box.append(views["devices"](request)))
-    assert {each.handle for each in box[0]["devices"]} == handles_of(here, there, third)
-    with pytest.raises(TooManySessions):
-        site.login()
-    here.request(
-        views["log_out_device"], "POST", body=b"device=" + handles_of(there).pop().encode()
-    )
-    assert site.handles() == handles_of(here, third)
-    here.request(views["change_password"])
-    assert site.handles() == handles_of(here)
-    site.client().request(views["lock_account"], "POST", body=b"user=ada")
-    assert site.devices() == []
+class TestTheDocumentation:
+    PAGE = DOCS / "owners.md"
+
+    @pytest.fixture
+    def wsgi(self, tmp_path, monkeypatch):
+        """The page's files in the application of docs/login.md."""
+        login, end = DOCS / "login.md", "        return config.make_wsgi_app()\n"
+        files = {each.caption: each.text for each in snippets(login, "html")}
+        files |= {
+            each.caption.removeprefix("myapp/"): each.text
+            for each in snippets(self.PAGE, "python", "html")
+            if each.caption
+        }
+        code = "\n".join(each.text for each in snippets(login, "python"))
+        (include,) = re.findall(r"`(config\.include\(.*?\))`", self.PAGE.read_text())
+        files["__init__.py"] = code.replace(end, f"        {include}\n{end}")
+        (tmp_path / "devicesapp").mkdir()
+        for name, text in files.items():
+            (tmp_path / "devicesapp" / name).write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        main = importlib.import_module("devicesapp").main
+        settings = {"secret": SECRET, "plug": "memory"}
+        yield main({}, **{f"pluggable_session.{name}": settings[name] for name in settings})
+        for name in ("devicesapp", "devicesapp.devices"):
+            del sys.modules[name]
+
+    def test_the_page(self, wsgi):
+        TestApp(wsgi).get("/devices", status=303)
+        with FakeClock(1_800_000_000):
+            here, there = TestApp(wsgi), TestApp(wsgi)
+            for browser in (here, there):
+                log_in(browser, "ada")
+            with open_session(there) as session:
+                handle_of_there = session.handle
+            page = here.get("/devices")
+            assert page.text.count("last seen 2027-01-15 08:00 UTC") == len(page.forms) == 2
+            assert page.text.count("(this one)") == 1
+            buttons = [form["device"].value_if_submitted() for form in page.forms.values()]
+            assert handle_of_there in buttons
+            here.post("/devices", {"device": handle_of_there}, status=400)
+            submit(page, handle_of_there).follow(status=200)
+            there.get("/devices", status=303)
+            page = here.get("/devices")
+            (form,) = page.forms.values()
+            page = submit(page, form["device"].value_if_submitted()).follow()
+            assert page.follow().request.path == "/login"
+            assert session_of(here).get("auth.userid") is None
+
+    def test_the_calls_for_all_at_once(self):
+        views = vars(run_python(self.PAGE, "page_owners_app"))
+        del sys.modules["page_owners_app"]
+        (*_, limit) = (each.text for each in snippets(self.PAGE, "ini"))
+        site = Site(settings=dict(line.split(" = ") for line in limit.splitlines()))
+        here, _, _ = (site.login() for _ in range(3))
+        with pytest.raises(TooManySessions):
+            site.login()
+        here.request(views["change_password"])
+        assert site.handles() == handles_of(here)
+        site.client().request(views["lock_account"], "POST", body=b"user=ada")
+        assert site.devices() == []
 
 
-class Policy:
-    def identity(self, request):
-        return request.session.owner
-
-    authenticated_userid = identity
-
-    def permits(self, request, context, permission):
-        return True
+def submit(page, device):
+    """Press the button of a device."""
+    forms = page.forms.values()
+    (form,) = (each for each in forms if each["device"].value_if_submitted() == device)
+    return form.submit("device", status=303)

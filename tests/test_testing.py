@@ -273,101 +273,27 @@ class TestFixtures:
         pytester.runpytest_subprocess("-W", "ignore::UserWarning").assert_outcomes(passed=3)
 
 
-MYAPP = """
-from pyramid.config import Configurator
-from pyramid.httpexceptions import HTTPForbidden, HTTPSeeOther
-from pyramid.csrf import get_csrf_token
-from pyramid.response import Response
-from pyramid.security import forget, remember
-
-from pyramid_pluggable_session import SessionAuthenticationHelper
-
-
-class Policy:
-    helper = SessionAuthenticationHelper()
-
-    def identity(self, request):
-        return self.helper.authenticated_userid(request)
-
-    authenticated_userid = identity
-
-    def permits(self, request, context, permission):
-        return self.identity(request) is not None
-
-    def remember(self, request, userid, **kw):
-        return self.helper.remember(request, userid)
-
-    def forget(self, request, **kw):
-        return self.helper.forget(request)
-
-
-def form(request, *names, action=""):
-    fields = "".join(f'<input name="{name}">' for name in names)
-    token = f'<input type="hidden" name="csrf_token" value="{get_csrf_token(request)}">'
-    return Response(f'<form method="post" action="{action}">{token}{fields}</form>')
-
-
-def login(request):
-    if request.method == "GET":
-        return form(request, "user", "password")
-    headers = remember(request, request.POST["user"])
-    return HTTPSeeOther("/account", headers=headers)
-
-
-def account(request):
-    return form(request, action="/logout")
-
-
-def logout(request):
-    return HTTPSeeOther("/", headers=forget(request))
-
-
-def cart(request):
-    return {"cart": request.session.get("cart", [])}
-
-
-def add(request):
-    request.session["cart"].append(request.matchdict["item"])
-    return {}
-
-
-def address(request):
-    if request.method == "GET":
-        return form(request, "address")
-    request.session["address"] = request.POST["address"]
-    return HTTPSeeOther("/address")
-
-
-def main(global_config, **settings):
-    with Configurator(settings=settings) as config:
-        config.include("pyramid_pluggable_session")
-        config.set_security_policy(Policy())
-        config.set_default_csrf_options(require_csrf=True)
-        for view, path, options in (
-            (lambda request: {}, "/", {"renderer": "json"}),
-            (login, "/login", {}),
-            (account, "/account", {"permission": "view"}),
-            (logout, "/logout", {"request_method": "POST"}),
-            (cart, "/cart", {"renderer": "json", "permission": "view"}),
-            (add, "/add/{item}", {"renderer": "json"}),
-            (address, "/address", {}),
-        ):
-            config.add_route(path, path)
-            config.add_view(view, route_name=path, **options)
-        return config.make_wsgi_app()
-"""
+def pages_application(*includes):
+    """Return the files of the application in docs/login.md, with more of it included."""
+    page, end = DOCS / "login.md", "        return config.make_wsgi_app()\n"
+    code = "\n".join(each.text for each in snippets(page, "python"))
+    more = "".join(f'        config.include("{each}")\n' for each in includes)
+    assert code.count(end) == 1
+    files = {f"myapp/{each.caption}": each.text for each in snippets(page, "html")}
+    return {**files, "myapp/__init__.py": code.replace(end, more + end)}
 
 
 class TestTheDocumentation:
     def test_its_tests_pass(self, pytester):
         files = {each.caption: each.text for each in snippets(DOCUMENT, "python")}
-        (pytester.path / "tests").mkdir()
-        for name, text in {**files, "myapp.py": MYAPP}.items():
-            (pytester.path / name).write_text(text)
         tests = sum(text.count("\ndef test_") for text in files.values())
+        (pytester.path / "tests").mkdir()
+        for name, text in {**files, **pages_application(".cart")}.items():
+            (pytester.path / name).parent.mkdir(exist_ok=True)
+            (pytester.path / name).write_text(text)
         done = pytester.runpytest_subprocess("-W", "ignore::UserWarning", "-p", "no:cacheprovider")
         done.assert_outcomes(passed=tests)
-        assert tests == 12
+        assert tests == 11
 
     def test_what_a_dummy_request_has(self):
         session = DummyRequest().session

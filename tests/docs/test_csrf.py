@@ -104,7 +104,7 @@ class TestForms:
         log_in(browser, "ada")  # in another tab
         form["address"] = "<here>"
         answer = form.submit(status=400)
-        assert "Please send this again." in answer.text
+        assert "This form is too old." in answer.text
         assert answer.form["address"].value == "<here>"
         assert "address" not in session_of(browser)
         answer.form.submit(status=303)
@@ -183,6 +183,10 @@ class TestWhenThereIsASession:
         answer = site.browser().post("/plain", data, status=400)
         assert set_cookies(answer) == []
         assert site.plug.ids() == []
+
+    def test_a_refused_form_that_is_shown_again(self, site):
+        answer = site.browser().post("/address", {"address": "a"}, status=400)
+        assert len(set_cookies(answer)) == len(site.plug.ids()) == 1
 
     def test_login(self, site):
         browser = site.browser()

@@ -29,7 +29,7 @@ from snippets import DOCS, run_python, snippets
 
 PAGE = DOCS / "login.md"
 TEXT = PAGE.read_text()
-(TEMPLATE,) = (each.text for each in snippets(PAGE, "html"))
+TEMPLATES = {each.caption: each.text for each in snippets(PAGE, "html")}
 
 
 def table(heading):
@@ -50,7 +50,8 @@ class Site:
     """The page's application, with a page that is not for everybody and one that does anything."""
 
     def __init__(self, page, folder, monkeypatch, **options):
-        (folder / "login.jinja2").write_text(TEMPLATE)
+        for name, template in TEMPLATES.items():
+            (folder / name).write_text(template)
         self.plug, self.events = UnreliablePlug(), []
         site = self
 
@@ -124,10 +125,14 @@ class TestTheApplication:
         assert answer.location == "http://localhost/secret?a=1"
         assert browser.get("/secret").json == {"user": "ada"}
         assert_logged_in(browser, "ada")
-        assert session_of(browser)["_f_"] == ["Welcome."]
-        log_out(browser)
-        assert session_of(browser) == {"_f_": ["You are logged out."]}
+        home = browser.get("/")
+        assert "Welcome." in home
+        assert "You are ada." in home
+        assert "Welcome." not in browser.get("/")
+        home = home.form.submit(status=303).follow()
+        assert "You are logged out." in home
         assert_logged_in_nobody(browser)
+        assert home.click("Log in").form
         browser.get("/secret", status=303)
 
     @pytest.mark.parametrize(("user", "password"), [("ada", "x"), ("ada", ""), ("eve", "")])
@@ -146,6 +151,9 @@ class TestTheApplication:
         browser.post("/logout", status=400)
         browser.get("/logout", {}, status=404)
         assert_logged_in(browser, "ada")
+
+    def test_home_begins_no_session(self, site):
+        assert set_cookies(site.browser().get("/")) == []
 
     def test_a_user_who_may_not_is_not_asked_to_log_in(self, site, page):
         browser = site.browser()

@@ -15,6 +15,7 @@ from pyramid_pluggable_session import SessionAuthenticationHelper
 from pyramid_pluggable_session.interfaces import IPlugSession
 from pyramid_pluggable_session.scripts.psessions import main as psessions
 from pyramid_pluggable_session.testing import FakeClock, open_session
+from pyramid_pluggable_session.testing import log_in as helpers_log_in
 from snippets import DOCS, run_python, snippets
 
 PAGE = DOCS / "remember-me.md"
@@ -45,9 +46,6 @@ def page(clock, monkeypatch):
 @pytest.fixture
 def app(page):
     class Policy(page.SecurityPolicy):
-        def authenticated_userid(self, request):
-            return self.identity(request)
-
         def remember(self, request, userid, **kw):
             return self.helper.remember(request, userid)
 
@@ -123,6 +121,7 @@ class TestTheLogin:
         assert user_of(client) == "ada"
         clock.advance(30 * DAY)
         assert user_of(client) is None
+        assert "30 days without a visit" in TEXT.replace("\n", " ")
 
     def test_without(self, app, page, clock):
         client = app.client()
@@ -185,6 +184,36 @@ class TestTheEnd:
         assert user_of(client) == "ada"
         clock.advance(1)
         assert user_of(client) is None
+        log_in(client, page)
+        assert user_of(client) == "ada"
+
+    def test_and_after_eight_hours_if_not_remembered(self, app, page, clock):
+        client = app.client()
+        log_in(client, page, stay=False)
+        for _ in range(16):
+            clock.advance(1799)
+            assert user_of(client) == "ada"
+        clock.advance(17)
+        assert user_of(client) is None
+
+    def test_without_the_time_of_the_login_nobody_is_in(self, app, page):
+        (call,) = re.findall(r"`(log_in\(testapp, .*\))`", TEXT)
+        client = app.client()
+        helpers_log_in(client.testapp, "ada")
+        assert user_of(client) is None
+        eval(call, {"log_in": helpers_log_in, "testapp": client.testapp, "time": page.time})
+        assert user_of(client) == "ada"
+
+    def test_a_subclass_says_both(self, page):
+        class Nobody(page.SecurityPolicy):
+            def identity(self, request):
+                return None
+
+            def remember(self, request, userid, **kw):
+                return self.helper.remember(request, userid)
+
+        app = App(configure=lambda config: config.set_security_policy(Nobody()))
+        client = app.client()
         log_in(client, page)
         assert user_of(client) == "ada"
 
