@@ -52,6 +52,33 @@ def require_program(missing):
     return require
 
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def chromium(require_program, missing):
+    """Return a browser of playwright's."""
+    program = require_program(*BROWSERS)
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed")
+    with sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=program, args=ARGUMENTS)
+        with contextlib.closing(browser):
+            yield browser
+
+
 @pytest.fixture(scope="session")
 def need(missing):
     """Return a function that skips the test if there is no server of a class; see ``missing``."""

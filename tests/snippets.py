@@ -93,3 +93,12 @@ def commands(page: pathlib.Path) -> Iterator[tuple[int, str]]:
                 yield number, line[2:]
             elif each.language == "sh" and line.strip() and not line.startswith("#"):
                 yield number, line
+
+
+def rows(page: pathlib.Path, before: str) -> list[list[str]]:
+    """Return the cells of the first table behind a heading or a sentence, without its header."""
+    _, found, text = page.read_text().partition(before)
+    assert found, f"{before!r} is not in {page.name}"
+    table = re.search(r"(?m)(^\|.*\n)+", text)
+    assert table, f"there is no table behind {before!r}"
+    return [re.split(r" *(?<!\\)\| *", row)[1:-1] for row in table[0].splitlines()[2:]]

@@ -5,7 +5,6 @@ Screenshots are written to the directory that DEMO_SCREENSHOTS names.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from pathlib import Path
@@ -19,22 +18,7 @@ from test_toolbar import Toolbar
 
 pytestmark = pytest.mark.browser
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 PATIENCE = 30_000  # milliseconds
-
-
-@pytest.fixture(scope="module")
-def chromium(require_program, missing):
-    program = require_program(*BROWSERS)
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright is not installed")
-    with sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=program, args=ARGUMENTS)
-        with contextlib.closing(browser):
-            yield browser
 
 
 @pytest.fixture

@@ -19,41 +19,9 @@ from timing import again_if_slow
 
 pytestmark = pytest.mark.browser
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 SLOW_SECONDS = 1.5
 MILLISECONDS = 1000
 PATIENCE = 30 * MILLISECONDS
-
-
-@pytest.fixture(scope="module")
-def playwright():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        reason = "playwright is not installed"
-        if os.environ.get("REQUIRE_SERVERS") == "1":
-            pytest.fail(reason + ", and REQUIRE_SERVERS=1")
-        pytest.skip(reason)
-    with sync_playwright() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def chromium(require_program, playwright):
-    program = require_program(*BROWSERS)
-    browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-    yield browser
-    browser.close()
 
 
 class Demo:

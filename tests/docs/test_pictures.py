@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from itertools import combinations
 from xml.etree import ElementTree
@@ -18,8 +17,6 @@ SMALLEST_TEXT = 15
 # A line's box is higher than its letters.
 TOUCH = 2
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 MEASURE = """svg => {
     const toPicture = svg.getScreenCTM().inverse();
@@ -82,16 +79,9 @@ def test_a_page_shows_it_with_words_for_who_does_not_see_it(path):
 
 
 @pytest.fixture(scope="module")
-def tab(require_program, missing):
-    program = require_program(*BROWSERS)
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright is not installed")
-    with sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=program, args=ARGUMENTS)
-        with contextlib.closing(browser), browser.new_context() as context:
-            yield context.new_page()
+def tab(chromium):
+    with chromium.new_context() as context:
+        yield context.new_page()
 
 
 def problems(tab, path):

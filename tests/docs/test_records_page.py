@@ -21,7 +21,6 @@ from typing import NamedTuple
 import ormsgpack
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from test_request import rows
 
 from apps import SECRET, App, PlainPlug
 from pyramid_pluggable_session import (
@@ -35,10 +34,10 @@ from pyramid_pluggable_session.keys import SessionKey, handle
 from pyramid_pluggable_session.record import Kind
 from pyramid_pluggable_session.store import GRACE
 from pyramid_pluggable_session.testing import FakeClock
-from snippets import DOCS, run_python
+from snippets import DOCS, rows, run_python
 
 PAGE = DOCS / "records.md"
-FLAGS = {name: int(bit) for bit, name in rows("The session id is its 64 characters.", PAGE)}
+FLAGS = {name: int(bit) for bit, name in rows(PAGE, "The session id is its 64 characters.")}
 NOW = 1_800_000_000.0
 
 
@@ -52,7 +51,7 @@ def fields(table, data):
     A field without a length takes what those behind it leave.
     """
     found: dict = {}
-    todo = [(row[0], row[1].strip("`"), row[2]) for row in rows(table, PAGE)]
+    todo = [(row[0], row[1].strip("`"), row[2]) for row in rows(PAGE, table)]
     for number, (name, form, condition) in enumerate(todo):
         if condition in FLAGS and not found["flags"] & FLAGS[condition]:
             continue
@@ -113,7 +112,7 @@ class TestTheCookie:
     def test_is_an_id_and_its_signature(self, app):
         client = app.client()
         client.do(put(a=1))
-        sizes = [int(row[0]) for row in rows("## The cookie", PAGE)]
+        sizes = [int(row[0]) for row in rows(PAGE, "## The cookie")]
         assert len(client.cookie) == sum(sizes)
         session_id, signature = client.cookie[: sizes[0]], client.cookie[sizes[0] :]
         assert set(client.cookie) <= set("0123456789abcdef")
@@ -227,7 +226,7 @@ class TestARecord:
         assert open_plain(client.session_id, stored(app, client), new_secret)["kind"] == 1
 
     def test_the_page_knows_every_kind_and_flag(self):
-        kinds = [int(row[0].partition(":")[0]) for row in rows("`session.owner`, as UTF-8 |", PAGE)]
+        kinds = [int(row[0].partition(":")[0]) for row in rows(PAGE, "`session.owner`, as UTF-8 |")]
         assert kinds == [int(kind) for kind in Kind]
         from pyramid_pluggable_session import record
 
@@ -291,7 +290,7 @@ class TestWhereItIsKept:
 
     def place(self, name):
         """Return where a storage keeps a record by the table, and what is around it."""
-        (row,) = (row for row in rows("## Where it is kept", PAGE) if f"`{name}`" in row[0])
+        (row,) = (row for row in rows(PAGE, "## Where it is kept") if f"`{name}`" in row[0])
         return row[1:]
 
     def opened(self, name, data):
@@ -360,8 +359,8 @@ class TestWhereItIsKept:
         assert record[2] & FLAGS["encrypted"]
 
     def test_every_storage_has_a_row(self):
-        named = [name for row in rows("## Where it is kept", PAGE) for name in row[0].split("`")]
-        there = {row[0].split("`")[1] for row in rows("## What each can do", DOCS / "storages.md")}
+        named = [name for row in rows(PAGE, "## Where it is kept") for name in row[0].split("`")]
+        there = {row[0].split("`")[1] for row in rows(DOCS / "storages.md", "## What each can do")}
         assert there - set(named) == {"chain", "migration"}
 
 
@@ -432,7 +431,7 @@ class TestWhatCanBeStored:
     def test_the_table_has_every_extension(self):
         numbers = [
             int(row[1].partition("extension ")[2].partition(",")[0])
-            for row in rows("## What can be stored", PAGE)
+            for row in rows(PAGE, "## What can be stored")
             if "extension" in row[1]
         ]
         assert numbers == list(EXAMPLES)
@@ -450,7 +449,7 @@ class TestWhatCanBeStored:
         assert seen == [(code, inside)]
         (row,) = (
             row
-            for row in rows("## What can be stored", PAGE)
+            for row in rows(PAGE, "## What can be stored")
             if f"extension {code}," in row[1] + ","
         )
         assert f"`{type(value).__name__}`" in row[0]

@@ -14,7 +14,7 @@ from pyramid_pluggable_session.interfaces import IPlugSession
 from pyramid_pluggable_session.keys import SessionKey, new_session_id
 from pyramid_pluggable_session.plugs.redis import RedisPlug
 from servers.redis import Redis, RedisWithTls, Sentinel, Valkey
-from snippets import DOCS, configurations, snippets
+from snippets import DOCS, configurations, rows, snippets
 from timing import PATIENT, wait_for
 
 PAGE = DOCS / "redis-ha.md"
@@ -24,13 +24,10 @@ SENTINEL, CLUSTER, WITH_USER = (settings for _, settings in configurations(PAGE)
 BOUND = next(each.text for each in snippets(PAGE, "text") if "min-replicas" in each.text)
 
 
-def rows(heading):
-    """Return the rows of the first table below a heading."""
-    table = re.search(r"(?m)^\|.*\n\|[-|]+\|\n((?:\|.*\n)+)", TEXT.partition(heading)[2])[1]
-    return [re.split(r" *(?<!\\)\| *", row)[1:-1] for row in table.splitlines()]
-
-
-MORE = {use: rights.strip("`").replace("\\", "").split() for use, rights in rows("with few rights")}
+MORE = {
+    use: rights.strip("`").replace("\\", "").split()
+    for use, rights in rows(PAGE, "with few rights")
+}
 
 
 def key():
@@ -272,7 +269,7 @@ def test_tls(tmp_path, need):
 def test_what_servers_say(running, missing):
     if Valkey.absent():
         missing(Valkey.absent())
-    told = [row[0].strip("`") for row in rows("## What can go wrong")]
+    told = [row[0].strip("`") for row in rows(PAGE, "## What can go wrong")]
     server = running("valkey")
     plug = RedisPlug(url=server.url, **PATIENT)
     said = []

@@ -22,17 +22,9 @@ from pyramid_pluggable_session import (
     events,
 )
 from pyramid_pluggable_session.testing import FakeClock
-from snippets import DOCS, snippets
+from snippets import DOCS, rows, snippets
 
 PAGE = DOCS / "request.md"
-
-
-def rows(heading, page=PAGE):
-    """Return the cells of the first table behind a heading or a sentence, without its header."""
-    _, found, text = page.read_text().partition(heading)
-    assert found, f"{heading!r} is not in {page.name}"
-    lines = re.search(r"(?m)(^\|.*\n)+", text).group().splitlines()
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def block(word):
@@ -138,10 +130,10 @@ def run(app, client, view):
 
 
 def test_the_table_has_these_rows():
-    assert [row[0] for row in rows("## What a request does")] == list(REQUESTS)
+    assert [row[0] for row in rows(PAGE, "## What a request does")] == list(REQUESTS)
 
 
-@pytest.mark.parametrize("row", rows("## What a request does"), ids=lambda row: row[0])
+@pytest.mark.parametrize("row", rows(PAGE, "## What a request does"), ids=lambda row: row[0])
 def test_operations(app, clock, row):
     what, operations, cookie = row
     which, view = REQUESTS[what]
@@ -327,7 +319,7 @@ class TestSaving:
 
         globals()["tween_factory"] = tween_factory  # where Pyramid looks tweens up
         App(configure=configure).client().request(view)
-        assert told == [row[0] for row in rows("What is told, and when")]
+        assert told == [row[0] for row in rows(PAGE, "What is told, and when")]
 
     def test_a_logout_deletes_the_record_at_once(self, app):
         client = app.client()
@@ -371,7 +363,7 @@ class TestAViewThatFails:
             client.request(view, status="*")
         return client.data()["a"]
 
-    @pytest.mark.parametrize("row", rows("## When the view fails"), ids=lambda row: row[0])
+    @pytest.mark.parametrize("row", rows(PAGE, "## When the view fails"), ids=lambda row: row[0])
     def test_each_row(self, row):
         what, becomes = row
         saved = {"is saved": 2, "is saved, with all that was changed before": 2, "is not saved": 1}
@@ -411,7 +403,7 @@ class TestAViewThatFails:
 
 class TestSavingThatFails:
     @pytest.mark.parametrize(
-        "row", rows("no session cookie is set."), ids=lambda row: row[0].split("`")[1]
+        "row", rows(PAGE, "no session cookie is set."), ids=lambda row: row[0].split("`")[1]
     )
     def test_each_row(self, row):
         name = row[0].split("`")[1]

@@ -6,7 +6,6 @@ import re
 
 import pytest
 from pyramid.csrf import SessionCSRFStoragePolicy
-from test_request import rows
 
 from apps import SECRET, App, PlainPlug, set_cookies
 from pyramid_pluggable_session import SessionAuthenticationHelper
@@ -16,7 +15,7 @@ from pyramid_pluggable_session.options import CORE_OPTIONS
 from pyramid_pluggable_session.record import Kind, Meta, Record, Sealer
 from pyramid_pluggable_session.serializers import MsgpackSerializer
 from pyramid_pluggable_session.testing import FakeClock
-from snippets import DOCS, ROOT
+from snippets import DOCS, ROOT, rows
 
 PAGE = DOCS / "security-model.md"
 POLICY = ROOT / "SECURITY.md"
@@ -41,8 +40,8 @@ class TestTheTestsThatAreNamed:
         assert there <= set(named_tests())
 
     def test_every_attacker_has_one(self):
-        attackers = rows("## Who is kept from what", PAGE)
-        shown = rows("## How it is shown", PAGE)
+        attackers = rows(PAGE, "## Who is kept from what")
+        shown = rows(PAGE, "## How it is shown")
         assert [row[0] for row in shown] == [row[0] for row in attackers]
         for row in shown:
             assert re.search(r"`\w+/test_\w+\.py`", row[1]), row[0]
@@ -50,7 +49,7 @@ class TestTheTestsThatAreNamed:
 
 def settings(column):
     """Return the values in a column of the OWASP table, by setting."""
-    table = [row for row in rows("## The OWASP list", PAGE) if row[2] and row[column]]
+    table = [row for row in rows(PAGE, "## The OWASP list") if row[2] and row[column]]
     return {row[2].strip("`"): row[column].strip("`").replace("empty", "") for row in table}
 
 

@@ -7,13 +7,12 @@ import logging
 import threading
 
 import pytest
-from test_request import rows
 
 from apps import App, PlainPlug, set_cookies
 from pyramid_pluggable_session import SessionAuthenticationHelper, SessionConflict, store
 from pyramid_pluggable_session.interfaces import IPlugSession
 from pyramid_pluggable_session.testing import FakeClock
-from snippets import DOCS, configurations, snippets
+from snippets import DOCS, configurations, rows, snippets
 from timing import PATIENCE
 
 PAGE = DOCS / "two-requests.md"
@@ -94,7 +93,7 @@ def both_at_once(app, cookie, other, this):
     return answers["other"], answers["this"]
 
 
-RULES = rows("## What becomes of each key", PAGE)
+RULES = rows(PAGE, "## What becomes of each key")
 
 
 class TestTheTable:
@@ -272,7 +271,7 @@ class TestLogoutAndLogin:
             assert data.items() >= {"a": 1, "auth.userid": "ada"}.items()
 
     def test_the_table_has_these_rows(self):
-        assert [row[0] for row in rows("## Login and requests", PAGE)] == [
+        assert [row[0] for row in rows(PAGE, "## Login and requests")] == [
             "saved before the login did",
             "saves after the login",
             "logs in as well, saves after the login",
