@@ -35,6 +35,8 @@ class MariaDB(Server):
         self.options_given = options
         self.data = os.path.join(self.folder, "data")
         self.socket = os.path.join(self.folder, "socket")
+        # A server that starts deletes the temporary tables of others, where they share a directory.
+        self.temporary = os.path.join(self.folder, "temporary")
         self.user = pwd.getpwuid(os.geteuid()).pw_name
 
     def command(self):
@@ -44,6 +46,7 @@ class MariaDB(Server):
             f"--user={self.user}",
             f"--datadir={self.data}",
             f"--socket={self.socket}",
+            f"--tmpdir={self.temporary}",
             f"--port={self.port}",
             f"--bind-address={self.host}",
             "--innodb-flush-log-at-trx-commit=0",
@@ -62,6 +65,7 @@ class MariaDB(Server):
             pass
 
     def start(self):
+        os.makedirs(self.temporary, exist_ok=True)
         if not os.path.exists(self.data):
             self._install()
         return super().start()
