@@ -232,6 +232,38 @@ class TestALoginThatMeetsALogout:
         assert client.data() == {}
 
 
+class InterferingPlug(CountingPlug):
+    """A plug in which something is done just before the record of a session is replaced."""
+
+    session_id = interfere = None
+
+    def swap(self, session, request, expected, session_data):
+        if self.interfere and expected is not None and session.session_id == self.session_id:
+            interfere, self.interfere = self.interfere, None
+            interfere()
+        return super().swap(session, request, expected, session_data)
+
+
+def test_who_ends_all_sessions_ends_one_that_is_moved_at_that_moment():
+    """Its new record is there already, and is to be written again as the old one was changed."""
+    plug = InterferingPlug()
+    site = Site(plug=plug)
+    client = site.client()
+    client.do(lambda session: session.update(cart="tea"))
+    tab = site.client(client.cookie)
+
+    def change_and_end():
+        tab.do(lambda session: session.update(lang="de"))
+        site.call(end_owner, "ada")
+
+    plug.session_id, plug.interfere = client.session_id, change_and_end
+    site.login(client=client)
+    assert plug.interfere is None, "it came to that"
+    assert not is_user(client)
+    assert site.devices() == []
+    assert tab.data() == {"cart": "tea", "lang": "de"}
+
+
 class TestTwoLoginsInOneSession:
     """A double click: both requests have loaded the session before one of them gives it up."""
 

@@ -278,12 +278,21 @@ class Store:
                         self.clear(storage, draft.session_id)
                     return current
                 self._rebase(draft, stored, current)
-                storage.dumps(self._key(draft.session_id, draft.meta), self._seal(draft))
+                if not self._rewrite(storage, draft):
+                    return Outcome.ENDED
                 stored = current
             raise self._starved(draft)
         except SessionConflict:
             self.clear(storage, draft.session_id)
             raise
+
+    def _rewrite(self, storage: Storage, draft: Draft) -> bool:
+        """Replace what this request has stored under a new id, unless its owner has ended it."""
+        key = self._key(draft.session_id, draft.meta)
+        there = storage.loads(key)
+        if there is None or self._is_marked(storage, draft.session_id):
+            return False
+        return storage.swap(key, there, self._seal(draft))
 
     def _replace(self, storage: Storage, stored: Stored, key: SessionKey, sealed: bytes) -> bool:
         if storage.can_swap:
