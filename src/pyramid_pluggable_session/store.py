@@ -289,10 +289,14 @@ class Store:
     def _rewrite(self, storage: Storage, draft: Draft) -> bool:
         """Replace what this request has stored under a new id, unless its owner has ended it."""
         key = self._key(draft.session_id, draft.meta)
-        there = storage.loads(key)
-        if there is None or self._is_marked(storage, draft.session_id):
-            return False
-        return storage.swap(key, there, self._seal(draft))
+        for attempt in range(ATTEMPTS):
+            there = storage.loads(key)
+            if there is None or self._is_marked(storage, draft.session_id):
+                return False
+            if storage.swap(key, there, self._seal(draft)):
+                return True
+            pause(attempt)
+        raise self._starved(draft)
 
     def _replace(self, storage: Storage, stored: Stored, key: SessionKey, sealed: bytes) -> bool:
         if storage.can_swap:
