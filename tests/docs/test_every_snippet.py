@@ -6,7 +6,6 @@ import pathlib
 import re
 import shlex
 import sys
-import warnings
 from importlib.metadata import metadata
 
 import pytest
@@ -26,10 +25,7 @@ LANGUAGES = {
 }
 # These are run by the tests of their pages, with what they need around them.
 NEEDS_MORE = {
-    (
-        "storages.md",
-        "ini",
-    ): "an engine, and a driver that nobody has; see test_docs.py",
+    ("storages.md", "ini"): "an engine, and a driver that nobody has; see test_docs.py",
     ("peers.md", "python"): "a session; see test_compat.py",
 }
 
@@ -75,7 +71,7 @@ def start(settings, folder, where):
     settings["pluggable_session.secret"] = "\n".join(
         re.sub(r"^replace-me", SECRET, secret) for secret in given
     )
-    with warnings.catch_warnings(), Configurator(settings=settings) as config:
+    with Configurator(settings=settings) as config:
         try:
             config.include("pyramid_pluggable_session")
             config.commit()
