@@ -225,15 +225,14 @@ class Store:
         if not storage.can_swap:
             storage.dumps(key, sealed)
         elif not storage.swap(key, None, sealed):
-            if self._is_marked(storage, draft.session_id):
+            if self._is_mark(draft.session_id, storage.loads(key)):
                 return Outcome.ENDED
             # Somebody holds 256 random bits that we drew a moment ago: a broken source of
             # randomness (a copied virtual machine). Not to be papered over.
             raise SessionConflict(f"the new session id {handle(draft.session_id)} is taken")
         return Outcome.STORED
 
-    def _is_marked(self, storage: Storage, session_id: str) -> bool:
-        sealed = storage.loads(SessionKey(session_id, None))
+    def _is_mark(self, session_id: str, sealed: bytes | None) -> bool:
         try:
             return sealed is not None and self.unseal(session_id, sealed).kind is Kind.ENDED
         except Unreadable:
@@ -291,7 +290,7 @@ class Store:
         key = self._key(draft.session_id, draft.meta)
         for attempt in range(ATTEMPTS):
             there = storage.loads(key)
-            if there is None or self._is_marked(storage, draft.session_id):
+            if there is None or self._is_mark(draft.session_id, there):
                 return False
             if storage.swap(key, there, self._seal(draft)):
                 return True

@@ -21,7 +21,7 @@ _DROPPED: Final = {
 
 _AFTER_A_LOST_SWAP: Final = (
     ("swap", "loads", "swap"),
-    ("swap", "loads", "dumps", "swap"),
+    ("swap", "loads", "loads", "swap", "swap"),
     ("swap", "loads"),
 )
 """The last operations of a save that found what another request had stored meanwhile."""
