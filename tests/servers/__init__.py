@@ -14,16 +14,23 @@ import socket
 import subprocess
 import time
 
+_GIVEN: set[int] = set()
+"""Ports that were given to servers of this process, some of which may be down for a moment."""
+
 
 def free_port():
-    """Return a port of the loopback interface that nobody listens on."""
+    """Return a port of the loopback interface that nobody listens on, and no other server has."""
     # Below those that systems give to clients: such a port may be gone before it is used, or while
-    # a server is down. Not from ``random``, which runs of the tests beside this one may seed alike.
+    # a server is down. Processes that run tests beside each other have ranges of their own. Not
+    # from ``random``, which runs of the tests beside this one may seed alike.
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 6
     while True:
-        port = 20_000 + secrets.randbelow(12_000)
+        port = 20_000 + 2_000 * worker + secrets.randbelow(2_000)
         with socket.socket() as listener, contextlib.suppress(OSError):
             listener.bind(("127.0.0.1", port))
-            return port
+            if port not in _GIVEN:
+                _GIVEN.add(port)
+                return port
 
 
 class Server:
