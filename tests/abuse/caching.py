@@ -5,31 +5,18 @@ from __future__ import annotations
 import os
 import pathlib
 
-from servers import Server
+from servers import Server, free_port, nginx
 
 NGINX = """
-master_process off;
-daemon off;
-pid {folder}/pid;
-error_log {folder}/errors;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/temp;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    proxy_cache_path {folder}/cache keys_zone=pages:1m;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://127.0.0.1:{origin};
-            proxy_cache pages;
-            # What says nothing about caching is kept as well.
-            proxy_cache_valid any 60s;
-            {careless}
-        }}
+proxy_cache_path {folder}/cache keys_zone=pages:1m;
+server {{
+    listen 127.0.0.1:{port};
+    location / {{
+        proxy_pass http://127.0.0.1:{origin};
+        proxy_cache pages;
+        # What says nothing about caching is kept as well.
+        proxy_cache_valid any 60s;
+        {careless}
     }}
 }}
 """
@@ -47,23 +34,18 @@ sub vcl_recv {
 """
 
 
-class Nginx(Server):
+class Nginx(nginx.Nginx):
     """nginx, which keeps what it may; ``careless``, also what sets cookies (RFC 9111 allows it)."""
 
     def __init__(self, folder, program, origin, careless):
-        super().__init__(folder)
-        self._program = program
-        text = NGINX.format(
-            folder=self.folder,
-            port=self.port,
+        port = free_port()
+        site = NGINX.format(
+            folder=folder,
+            port=port,
             origin=origin,
             careless="proxy_ignore_headers Set-Cookie;" if careless else "",
         )
-        pathlib.Path(self.folder, "conf").write_text(text)
-
-    def command(self):
-        conf = os.path.join(self.folder, "conf")
-        return [self._program, "-p", self.folder, "-c", conf, "-e", self.folder + "/errors"]
+        super().__init__(folder, program, site, port)
 
 
 class Varnish(Server):
